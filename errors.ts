@@ -1,0 +1,95 @@
+import createError from '@fastify/error'
+
+/**
+ * Every coded error of Cloud Codex, grouped by concern. One shape on every door:
+ * `{ code, message, details? }` (under `error` in REST, as `payload` on /ws).
+ * The message says what to do; `details` is data for programs (see {@link withDetails}).
+ */
+
+// --- Requests and messages -------------------------------------------------------------------------------------------
+export const MalformedMessage = createError('CC_MALFORMED_MESSAGE', 'The message is not a JSON object: %s', 400)
+export const InvalidMessage = createError('CC_INVALID_MESSAGE', 'The message does not fit its schema: %s', 400)
+export const UnknownMessageType = createError('CC_UNKNOWN_TYPE', 'Unknown message type "%s"', 400)
+export const MethodDenied = createError('CC_METHOD_DENIED', 'The method "%s" is not open to role "%s"', 403)
+export const ValidationFailed = createError('CC_VALIDATION', '%s', 400)
+export const NotFound = createError('CC_NOT_FOUND', '%s not found', 404)
+export const TooManyInFlight = createError(
+  'CC_TOO_MANY_IN_FLIGHT',
+  'Too many requests wait for this session (%d); wait for answers before sending more',
+  429
+)
+export const InternalError = createError('CC_INTERNAL', 'Internal error; the request id names it in the logs', 500)
+
+// --- Auth ------------------------------------------------------------------------------------------------------------
+export const Unauthorized = createError('CC_UNAUTHORIZED', '%s', 401)
+export const Forbidden = createError('CC_FORBIDDEN', '%s', 403)
+export const OriginDenied = createError('CC_ORIGIN_DENIED', 'Origin "%s" is not allowed; add it to CORS_ORIGINS', 403)
+export const HostDenied = createError(
+  'CC_HOST_DENIED',
+  'Host "%s" is not a loopback name; development mode answers loopback hosts only',
+  403
+)
+export const InvalidUserId = createError(
+  'CC_INVALID_USER_ID',
+  'A user id is 1 to 128 characters of [A-Za-z0-9._@:|-]%s',
+  400
+)
+
+// --- Workspace -------------------------------------------------------------------------------------------------------
+export const OutsideWorkspace = createError(
+  'CC_OUTSIDE_WORKSPACE',
+  'The path "%s" is not inside the workspace; use a path relative to the workspace',
+  400
+)
+
+// --- Pool and process ------------------------------------------------------------------------------------------------
+export const PoolFull = createError('CC_POOL_FULL', 'All %d codex processes are in use; retry later', 503)
+export const ProcessExited = createError(
+  'CC_PROCESS_EXITED',
+  'The codex process ended before it answered; send the request again',
+  502
+)
+export const ProcessStartFailed = createError('CC_PROCESS_START_FAILED', 'The codex process did not start: %s', 502)
+export const RequestTimeout = createError('CC_REQUEST_TIMEOUT', 'codex did not answer "%s" within %d ms', 504)
+export const CodexError = createError('CC_CODEX_ERROR', '%s', 502)
+export const ShuttingDown = createError('CC_SHUTTING_DOWN', 'The service is shutting down; reconnect shortly', 503)
+export const CodexBinaryMissing = createError(
+  'CC_CODEX_BINARY_MISSING',
+  'No codex binary at "%s"; run npm install without --omit=optional, or set CODEX_BIN to a codex binary',
+  500
+)
+
+// --- Approvals -------------------------------------------------------------------------------------------------------
+export const ApprovalNotFound = createError('CC_APPROVAL_NOT_FOUND', 'No approval "%s"', 404)
+export const ApprovalAlreadyResolved = createError('CC_APPROVAL_RESOLVED', 'The approval "%s" is already %s', 409)
+export const InvalidDecision = createError(
+  'CC_INVALID_DECISION',
+  'The decision "%s" does not fit this approval: %s',
+  400
+)
+export const PolicyFileInvalid = createError('CC_POLICY_INVALID', 'The policy file %s is not valid: %s', 500)
+
+// --- Audit -----------------------------------------------------------------------------------------------------------
+export const AuditUnavailable = createError(
+  'CC_AUDIT_UNAVAILABLE',
+  'The audit log cannot be written (%s); no decision takes effect until it can',
+  503
+)
+
+// --- Boot ------------------------------------------------------------------------------------------------------------
+export const ConfigInvalid = createError('CC_CONFIG_INVALID', 'Configuration: %s', 500)
+export const PortInUse = createError(
+  'CC_PORT_IN_USE',
+  'Port %d on %s is in use; stop the other program or set PORT',
+  500
+)
+export const StoreUnavailable = createError('CC_STORE_UNAVAILABLE', 'The store does not answer: %s', 503)
+
+/** Attaches machine-readable `details` (a plain JSON object, no secrets) to a coded error. */
+export function withDetails<E extends Error>(error: E, details: Record<string, unknown>): E & ErrorDetails {
+  return Object.assign(error, { details })
+}
+
+export interface ErrorDetails {
+  details: Record<string, unknown>
+}
