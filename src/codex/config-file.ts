@@ -1,0 +1,130 @@
+import { randomUUID } from 'node:crypto'
+import { readFile, rename, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { PROCESS_MARK } from '../isolation/process-tree.ts'
+
+/** Which model endpoint codex talks to. `openai`: the built-in provider. `custom`: any Responses-API endpoint. */
+export type ModelProvider = { kind: 'openai' } | { kind: 'custom'; baseUrl: string; requiresLogin: boolean }
+
+export interface CodexConfigOptions {
+  provider: ModelProvider
+  /** Default model; codex's own default when undefined. */
+  model?: string
+  /** Directories (as codex sees them) whose repository settings must not be trusted. */
+  untrustedDirectories: readonly string[]
+  mark: string
+  /** PATH of the commands that the agent runs. */
+  commandPath: string
+}
+
+/** What a team service does not offer, or what would call out, start programs unasked or wake an idle process. */
+const FEATURES_OFF = [
+  'plugins',
+  'remote_plugin',
+  'plugin_sharing',
+  'apps',
+  'shell_snapshot',
+  'skill_search',
+  'tool_suggest',
+  'memories',
+  'hooks',
+  'browser_use',
+  'computer_use',
+  'in_app_browser',
+  'image_generation',
+  'workspace_dependencies',
+  'code_mode_host',
+  'daemon_auto_start'
+]
+
+/** git runs helpers that a repository names; these settings, which beat the repository's, switch them off. */
+const GIT_HARDENING = [
+  ['core.fsmonitor', 'false'],
+  ['safe.bareRepository', 'explicit'],
+  ['core.hooksPath', '/dev/null']
+] as const
+
+/** Writes `config.toml` into a codex home, atomically: codex reads it again at every thread start. */
+export async function writeCodexConfig(codexHome: string, options: CodexConfigOptions): Promise<void> {
+  const file = join(codexHome, 'config.toml')
+  const draft = `${file}.${randomUUID()}`
+  await writeFile(draft, renderCodexConfig(options), { mode: 0o600 })
+  await rename(draft, file)
+}
+
+/**
+ * The directories that an earlier `config.toml` of this home names, whatever trust it gives them: a thread may be
+ * resumed in any of them, and codex trusts a repository it has no entry for. Empty when there is no file.
+ */
+export async function readKnownDirectories(codexHome: string): Promise<string[]> {
+  const text = await readFile(join(codexHome, 'config.toml'), 'utf8').catch(() => '')
+  return [...text.matchAll(/^\[projects\.("(?:[^"\\]|\\.)*")\]$/gm)].flatMap(([, quoted]) => unquote(quoted ?? ''))
+}
+
+/** The text of `config.toml` (source of each setting: PROTOCOL facts of codex 0.169). */
+export function renderCodexConfig(options: CodexConfigOptions): string {
+  return [
+    ...(options.model === undefined ? [] : [`model = ${quote(options.model)}`]),
+    ...(options.provider.kind === 'custom' ? ['model_provider = "gateway"'] : []),
+    'approval_policy = "on-request"',
+    'sandbox_mode = "workspace-write"',
+    'check_for_update_on_startup = false',
+    'web_search = "disabled"',
+    'cli_auth_credentials_store = "ephemeral"',
+    ...(options.provider.kind === 'custom' ? renderProvider(options.provider) : []),
+    table('analytics', ['enabled = false']),
+    table('feedback', ['enabled = false']),
+    // /tmp is shared by all users of the host: a writable /tmp would be a way from one user to another.
+    table('sandbox_workspace_write', ['exclude_slash_tmp = true', 'exclude_tmpdir_env_var = true']),
+    table('shell_environment_policy', ['inherit = "core"', 'ignore_default_excludes = false']),
+    table('shell_environment_policy.set', renderCommandEnvironment(options)),
+    ...options.untrustedDirectories.map((path) => table(`projects.${quote(path)}`, ['trust_level = "untrusted"'])),
+    table(
+      'features',
+      FEATURES_OFF.map((feature) => `${feature} = false`)
+    )
+  ].join('\n')
+}
+
+function renderProvider(provider: Extract<ModelProvider, { kind: 'custom' }>): string[] {
+  return [
+    table('model_providers.gateway', [
+      'name = "gateway"',
+      `base_url = ${quote(provider.baseUrl)}`,
+      'wire_api = "responses"',
+      `requires_openai_auth = ${provider.requiresLogin}`,
+      'supports_websockets = false'
+    ])
+  ]
+}
+
+function renderCommandEnvironment({ mark, commandPath }: CodexConfigOptions): string[] {
+  const git = GIT_HARDENING.flatMap(([key, value], index) => [
+    `GIT_CONFIG_KEY_${index} = ${quote(key)}`,
+    `GIT_CONFIG_VALUE_${index} = ${quote(value)}`
+  ])
+  return [
+    `GIT_CONFIG_COUNT = "${GIT_HARDENING.length}"`,
+    ...git,
+    'GIT_OPTIONAL_LOCKS = "0"',
+    `PATH = ${quote(commandPath)}`,
+    `${PROCESS_MARK} = ${quote(mark)}`
+  ]
+}
+
+function table(name: string, lines: string[]): string {
+  return [`[${name}]`, ...lines].join('\n')
+}
+
+/** A TOML basic string; JSON's escapes are a subset of TOML's, save that TOML wants DEL escaped too. */
+function quote(text: string): string {
+  return JSON.stringify(text).replaceAll('\u007f', '\\u007F')
+}
+
+function unquote(quoted: string): string[] {
+  try {
+    return [JSON.parse(quoted) as string]
+  } catch {
+    return []
+  }
+}

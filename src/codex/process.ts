@@ -1,0 +1,175 @@
+import { type ChildProcessWithoutNullStreams } from 'node:child_process'
+import { setTimeout as delay } from 'node:timers/promises'
+import { ProcessExited, ProcessStartFailed } from '../../errors.ts'
+import { killMarked } from '../isolation/process-tree.ts'
+import { type JsonValue, type RpcErrorObject, type RpcId } from './classify.ts'
+import { LineSplitter } from './framing.ts'
+import { RpcPeer } from './rpc-peer.ts'
+
+export const ProcessStates = {
+  STARTING: 'starting',
+  READY: 'ready',
+  STOPPING: 'stopping',
+  EXITED: 'exited'
+} as const
+export type ProcessState = (typeof ProcessStates)[keyof typeof ProcessStates]
+
+const MAX_LINE_BYTES = 128 * 1024 * 1024
+const START_TIMEOUT_MS = 20_000
+/** The rungs of the stop ladder: how long codex gets after its stdin ends, and after SIGTERM, before SIGKILL. */
+const STDIN_END_GRACE_MS = 1_000
+const SIGTERM_GRACE_MS = 1_000
+const SIGKILL_GRACE_MS = 1_000
+const STDERR_KEPT_CHARS = 2_000
+
+export interface ProcessExit {
+  code: number | null
+  signal: NodeJS.Signals | null
+  /** False when nobody had asked it to stop. */
+  expected: boolean
+  /** The last of what it wrote to stderr; may hold command lines, so redact it before it goes anywhere. */
+  stderrTail: string
+}
+
+export interface ProcessHandlers {
+  onNotification(method: string, line: Buffer): void
+  onRequest(id: RpcId, method: string, params: JsonValue | undefined): void
+  /** After all lines of one read from the pipe: the moment to hand what was collected to the clients. */
+  onBatchEnd(): void
+  onGarbage(reason: string): void
+  /** Once, when the process is gone; every request that waited has been rejected before. */
+  onExit(exit: ProcessExit): void
+}
+
+/** One `codex app-server` child: handshake, requests, and a stop that leaves nothing behind. */
+export class CodexProcess {
+  readonly #child: ChildProcessWithoutNullStreams
+  readonly #handlers: ProcessHandlers
+  readonly #mark: string
+  readonly #peer: RpcPeer
+  readonly #lines = new LineSplitter(MAX_LINE_BYTES)
+  readonly #exited: Promise<void>
+  #state: ProcessState = ProcessStates.STARTING
+  #stderrTail = ''
+  #spawnError: Error | undefined
+  #stopping: Promise<void> | undefined
+
+  /** @param mark the PROCESS_MARK value that the child's environment carries; the stop finds stragglers by it */
+  constructor(child: ChildProcessWithoutNullStreams, mark: string, handlers: ProcessHandlers) {
+    this.#child = child
+    this.#mark = mark
+    this.#handlers = handlers
+    this.#peer = new RpcPeer((line) => this.#write(line), handlers)
+    this.#exited = new Promise((resolve) => {
+      child.once('close', (code, signal) => {
+        this.#onClose(code, signal)
+        resolve()
+      })
+    })
+    // 'close' waits for every holder of our pipes, so whatever the dead process left behind must go first.
+    child.once('exit', () => void killMarked(mark))
+    // A spawn that fails emits 'error' and then 'close'; later errors (a failed kill) change nothing.
+    child.on('error', (error) => {
+      this.#spawnError ??= error
+    })
+    // EPIPE on a dead child's stdin: the exit itself is what tells everyone.
+    child.stdin.on('error', () => {})
+    child.stdout.on('data', (chunk: Buffer) => this.#onData(chunk))
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      this.#stderrTail = (this.#stderrTail + text).slice(-STDERR_KEPT_CHARS)
+    })
+  }
+
+  get state(): ProcessState {
+    return this.#state
+  }
+
+  get pid(): number | undefined {
+    return this.#child.pid
+  }
+
+  /** The handshake: initialize, initialized. Rejects with ProcessStartFailed; the process is gone then. */
+  async initialize(clientVersion: string): Promise<void> {
+    try {
+      await this.#peer.request(
+        'initialize',
+        {
+          clientInfo: { name: 'cloud_codex', title: 'Cloud Codex', version: clientVersion },
+          // Without experimentalApi codex strips additionalPermissions from approvals: a request for more access
+          // would look like a plain command.
+          capabilities: { experimentalApi: true, requestAttestation: false }
+        },
+        START_TIMEOUT_MS
+      )
+      this.#peer.notify('initialized')
+      this.#state = ProcessStates.READY
+    } catch (error) {
+      await this.stop()
+      throw new ProcessStartFailed(this.#spawnError?.message ?? (error as Error).message)
+    }
+  }
+
+  /** See {@link RpcPeer.request}. */
+  request(method: string, params: JsonValue, timeoutMs: number): Promise<JsonValue> {
+    if (this.#state !== ProcessStates.READY) return Promise.reject(new ProcessExited())
+    return this.#peer.request(method, params, timeoutMs)
+  }
+
+  respond(id: RpcId, result: JsonValue): void {
+    this.#peer.respond(id, result)
+  }
+
+  respondError(id: RpcId, error: RpcErrorObject): void {
+    this.#peer.respondError(id, error)
+  }
+
+  /** Asks, then SIGTERM, then SIGKILL; resolves when the process and everything it started are gone. Idempotent. */
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop()
+    return this.#stopping
+  }
+
+  async #stop(): Promise<void> {
+    if (this.#state !== ProcessStates.EXITED) this.#state = ProcessStates.STOPPING
+    this.#child.stdin.end()
+    if (!(await this.#exitedWithin(STDIN_END_GRACE_MS))) {
+      this.#child.kill('SIGTERM')
+      if (!(await this.#exitedWithin(SIGTERM_GRACE_MS))) {
+        this.#child.kill('SIGKILL')
+      }
+    }
+    await killMarked(this.#mark)
+    // A straggler that held our pipes kept 'close' from coming; it is dead now.
+    await this.#exitedWithin(SIGKILL_GRACE_MS)
+  }
+
+  async #exitedWithin(ms: number): Promise<boolean> {
+    const timer = new AbortController()
+    const late = delay(ms, false, { signal: timer.signal }).catch(() => false)
+    const exited = await Promise.race([this.#exited.then(() => true), late])
+    timer.abort()
+    return exited
+  }
+
+  #write(line: string): void {
+    if (this.#child.stdin.writable) this.#child.stdin.write(line)
+  }
+
+  #onData(chunk: Buffer): void {
+    try {
+      for (const line of this.#lines.push(chunk)) this.#peer.onLine(line)
+    } catch (error) {
+      // Past an over-long line the stream has no known boundary: nothing after it can be trusted.
+      this.#handlers.onGarbage((error as Error).message)
+      this.#child.kill('SIGKILL')
+    }
+    this.#handlers.onBatchEnd()
+  }
+
+  #onClose(code: number | null, signal: NodeJS.Signals | null): void {
+    const expected = this.#state === ProcessStates.STOPPING
+    this.#state = ProcessStates.EXITED
+    this.#peer.close()
+    this.#handlers.onExit({ code, signal, expected, stderrTail: this.#stderrTail })
+  }
+}

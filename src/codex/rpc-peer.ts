@@ -1,0 +1,145 @@
+import { ProcessExited, RequestTimeout, TooManyInFlight } from '../../errors.ts'
+import { classifyLine, type JsonValue, type RpcErrorObject, type RpcId } from './classify.ts'
+
+/** codex drops replies past about 128 queued requests (PROTOCOL §1); a quarter of that leaves room for its own work. */
+const MAX_IN_FLIGHT = 32
+const MAX_QUEUED = 1024
+
+/** codex answered a request with a JSON-RPC error. */
+export class RpcError extends Error {
+  readonly rpcCode: number
+  readonly data: JsonValue | undefined
+
+  constructor(error: RpcErrorObject) {
+    super(error.message)
+    this.name = 'RpcError'
+    this.rpcCode = error.code
+    this.data = error.data
+  }
+}
+
+export interface RpcHandlers {
+  /** A notification; `line` is the raw JSON text as bytes. */
+  onNotification(method: string, line: Buffer): void
+  /** A request of codex that waits for {@link RpcPeer.respond} or {@link RpcPeer.respondError}. */
+  onRequest(id: RpcId, method: string, params: JsonValue | undefined): void
+  /** A line that is no JSON-RPC message; nothing was changed by it. */
+  onGarbage(reason: string): void
+}
+
+interface Pending {
+  method: string
+  timeoutMs: number
+  line: string
+  resolve(result: JsonValue): void
+  reject(error: Error): void
+  timer: NodeJS.Timeout | undefined
+}
+
+/**
+ * The gateway's end of one JSON-RPC connection to a codex process: symmetric (both sides ask), our own ids, at most
+ * {@link MAX_IN_FLIGHT} requests outstanding and the rest queued. Every request settles exactly once: reply, time-out
+ * or close.
+ */
+export class RpcPeer {
+  readonly #write: (line: string) => void
+  readonly #handlers: RpcHandlers
+  readonly #pending = new Map<number, Pending>()
+  #queue: [number, Pending][] = []
+  #nextId = 1
+  #closed: Error | undefined
+
+  constructor(write: (line: string) => void, handlers: RpcHandlers) {
+    this.#write = write
+    this.#handlers = handlers
+  }
+
+  /**
+   * Sends a request. Rejects with {@link RpcError} (codex refused), RequestTimeout (`timeoutMs` after it was sent or
+   * queued), ProcessExited (the connection closed first) or TooManyInFlight (the queue is full).
+   */
+  request(method: string, params: JsonValue, timeoutMs: number): Promise<JsonValue> {
+    if (this.#closed) return Promise.reject(this.#closed)
+    if (this.#queue.length >= MAX_QUEUED) return Promise.reject(new TooManyInFlight(MAX_QUEUED))
+    const id = this.#nextId++
+    return new Promise((resolve, reject) => {
+      const line = `${JSON.stringify({ id, method, params })}\n`
+      const pending: Pending = { method, timeoutMs, line, resolve, reject, timer: undefined }
+      pending.timer = setTimeout(() => this.#expire(id, pending), timeoutMs)
+      if (this.#pending.size < MAX_IN_FLIGHT) this.#send(id, pending)
+      else this.#queue.push([id, pending])
+    })
+  }
+
+  notify(method: string, params?: JsonValue): void {
+    if (!this.#closed) this.#write(`${JSON.stringify(params === undefined ? { method } : { method, params })}\n`)
+  }
+
+  respond(id: RpcId, result: JsonValue): void {
+    if (!this.#closed) this.#write(`${JSON.stringify({ id, result })}\n`)
+  }
+
+  respondError(id: RpcId, error: RpcErrorObject): void {
+    if (!this.#closed) this.#write(`${JSON.stringify({ id, error })}\n`)
+  }
+
+  /** Takes one line from codex. Never throws. */
+  onLine(line: Buffer): void {
+    const message = classifyLine(line)
+    switch (message.kind) {
+      case 'notification':
+        this.#handlers.onNotification(message.method, line)
+        break
+      case 'request':
+        this.#handlers.onRequest(message.id, message.method, message.params)
+        break
+      case 'response':
+        this.#settle(message.id, (pending) => pending.resolve(message.result))
+        break
+      case 'error':
+        this.#settle(message.id, (pending) => pending.reject(new RpcError(message.error)))
+        break
+      case 'garbage':
+        this.#handlers.onGarbage(message.reason)
+    }
+  }
+
+  /** Rejects everything that waits, now and not at its time-out. Idempotent. */
+  close(): void {
+    if (this.#closed) return
+    this.#closed = new ProcessExited()
+    const waiting = [...this.#pending.values(), ...this.#queue.map(([, pending]) => pending)]
+    this.#pending.clear()
+    this.#queue = []
+    for (const pending of waiting) {
+      clearTimeout(pending.timer)
+      pending.reject(this.#closed)
+    }
+  }
+
+  #send(id: number, pending: Pending): void {
+    this.#pending.set(id, pending)
+    this.#write(pending.line)
+  }
+
+  #settle(id: RpcId | null, settle: (pending: Pending) => void): void {
+    const pending = typeof id === 'number' ? this.#pending.get(id) : undefined
+    // A reply that comes after its time-out finds nothing: its caller has been told already.
+    if (!pending) return
+    this.#pending.delete(id as number)
+    clearTimeout(pending.timer)
+    this.#sendNext()
+    settle(pending)
+  }
+
+  #expire(id: number, pending: Pending): void {
+    if (this.#pending.delete(id)) this.#sendNext()
+    else this.#queue = this.#queue.filter(([queuedId]) => queuedId !== id)
+    pending.reject(new RequestTimeout(pending.method, pending.timeoutMs))
+  }
+
+  #sendNext(): void {
+    const next = this.#queue.shift()
+    if (next) this.#send(...next)
+  }
+}
