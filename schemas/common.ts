@@ -6,13 +6,12 @@ export const UserIdSchema = Type.String({ pattern: '^[A-Za-z0-9._@:|-]{1,128}$' 
 /** Ids that codex or the gateway made: opaque, bounded so that a hostile one costs nothing. */
 export const IdSchema = Type.String({ minLength: 1, maxLength: 256 })
 
-export const RoleSchema = Type.Union([
-  Type.Literal('viewer'),
-  Type.Literal('user'),
-  Type.Literal('approver'),
-  Type.Literal('admin'),
-  Type.Literal('service')
-])
+/** One of a set of strings; in OpenAPI a string with an enum (a union of literals would be an anyOf). */
+export function stringEnum<const T extends readonly string[]>(values: T) {
+  return Type.Unsafe<T[number]>({ type: 'string', enum: [...values] })
+}
+
+export const RoleSchema = stringEnum(['viewer', 'user', 'approver', 'admin', 'service'])
 export type Role = Static<typeof RoleSchema>
 
 /** The one error shape; `code` is from errors.ts (`CC_…`), `details` is data for programs. */
