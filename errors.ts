@@ -75,6 +75,17 @@ export const AuditUnavailable = createError(
   'The audit log cannot be written (%s); no decision takes effect until it can',
   503
 )
+export const AuditEntryInvalid = createError('CC_AUDIT_ENTRY_INVALID', 'Not an audit entry: %s', 500)
+export const AuditLocked = createError(
+  'CC_AUDIT_LOCKED',
+  'Process %d already writes the audit log in %s; stop that gateway or set another DATA_DIR',
+  500
+)
+export const AuditDamaged = createError(
+  'CC_AUDIT_DAMAGED',
+  'The audit log in %s is damaged: %s. Keep a copy, run the verifier, then open it once with acceptDamage and a reason',
+  500
+)
 
 // --- Boot ------------------------------------------------------------------------------------------------------------
 export const ConfigInvalid = createError('CC_CONFIG_INVALID', 'Configuration: %s', 500)
@@ -84,6 +95,11 @@ export const PortInUse = createError(
   500
 )
 export const StoreUnavailable = createError('CC_STORE_UNAVAILABLE', 'The store does not answer: %s', 503)
+export const StoreRecordInvalid = createError(
+  'CC_STORE_RECORD_INVALID',
+  'The stored session record of "%s" is not readable: %s; delete it or restore a backup',
+  500
+)
 
 /** Attaches machine-readable `details` (a plain JSON object, no secrets) to a coded error. */
 export function withDetails<E extends Error>(error: E, details: Record<string, unknown>): E & ErrorDetails {
