@@ -1,3 +1,5 @@
+import type { JsonValue } from './json.ts'
+
 const NOTIFICATION_PREFIX = Buffer.from('{"method":"')
 const QUOTE = 0x22
 const AFTER_METHOD = Buffer.from(',"params":')
@@ -5,8 +7,6 @@ const AFTER_METHOD = Buffer.from(',"params":')
 const TAIL_BYTES = 36
 const EMITTED_AT = Buffer.from(',"emittedAtMs":')
 
-/** JSON values as they come off the wire. */
-export type JsonValue = string | number | boolean | null | JsonValue[] | { [key: string]: JsonValue }
 export type RpcId = string | number
 
 export interface RpcErrorObject {

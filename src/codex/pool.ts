@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { PoolFull, ShuttingDown, withDetails } from '../../errors.ts'
-import { type Launcher } from '../isolation/launcher.ts'
+import type { Launcher } from '../isolation/launcher.ts'
 import { killMarked } from '../isolation/process-tree.ts'
 import { type DirectoryRoots, prepareUserDirectories, type UserDirectories, userKey } from '../session/directories.ts'
 import { type ModelProvider, readKnownDirectories, writeCodexConfig } from './config-file.ts'
@@ -90,6 +90,11 @@ export class ProcessPool {
     })
   }
 
+  /** Makes the user's directories where they are missing. */
+  prepareDirectories(userId: string): Promise<UserDirectories> {
+    return prepareUserDirectories(this.#options, userId)
+  }
+
   /**
    * Starts a user's process: directories, config, handshake, login. Throws PoolFull (all slots in use),
    * ProcessStartFailed or ShuttingDown. The slot is free again when the process is gone.
@@ -120,7 +125,7 @@ export class ProcessPool {
   }
 
   async #start(userId: string, handlers: ProcessHandlers, release: () => void): Promise<PooledProcess> {
-    const directories = await prepareUserDirectories(this.#options, userId)
+    const directories = await this.prepareDirectories(userId)
     await this.#template.seed(directories.codexHome)
     const view = this.#options.launcher.view(directories)
     const untrusted = new Set([view.workspace, ...(await readKnownDirectories(directories.codexHome))])

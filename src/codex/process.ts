@@ -1,10 +1,10 @@
-import { type ChildProcessWithoutNullStreams } from 'node:child_process'
+import type { ChildProcessWithoutNullStreams } from 'node:child_process'
 import { setTimeout as delay } from 'node:timers/promises'
 import { ProcessExited, ProcessStartFailed } from '../../errors.ts'
 import { killMarked } from '../isolation/process-tree.ts'
-import { type JsonValue, type RpcErrorObject, type RpcId } from './classify.ts'
 import { LineSplitter } from './framing.ts'
-import { RpcPeer } from './rpc-peer.ts'
+import type { JsonValue } from './json.ts'
+import { RpcPeer, type ServerCall } from './rpc-peer.ts'
 
 export const ProcessStates = {
   STARTING: 'starting',
@@ -33,7 +33,7 @@ export interface ProcessExit {
 
 export interface ProcessHandlers {
   onNotification(method: string, line: Buffer): void
-  onRequest(id: RpcId, method: string, params: JsonValue | undefined): void
+  onRequest(call: ServerCall): void
   /** After all lines of one read from the pipe: the moment to hand what was collected to the clients. */
   onBatchEnd(): void
   onGarbage(reason: string): void
@@ -113,14 +113,6 @@ export class CodexProcess {
   request(method: string, params: JsonValue, timeoutMs: number): Promise<JsonValue> {
     if (this.#state !== ProcessStates.READY) return Promise.reject(new ProcessExited())
     return this.#peer.request(method, params, timeoutMs)
-  }
-
-  respond(id: RpcId, result: JsonValue): void {
-    this.#peer.respond(id, result)
-  }
-
-  respondError(id: RpcId, error: RpcErrorObject): void {
-    this.#peer.respondError(id, error)
   }
 
   /** Asks, then SIGTERM, then SIGKILL; resolves when the process and everything it started are gone. Idempotent. */

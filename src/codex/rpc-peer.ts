@@ -1,5 +1,6 @@
 import { ProcessExited, RequestTimeout, TooManyInFlight } from '../../errors.ts'
-import { classifyLine, type JsonValue, type RpcErrorObject, type RpcId } from './classify.ts'
+import { classifyLine, type RpcErrorObject, type RpcId } from './classify.ts'
+import type { JsonValue } from './json.ts'
 
 /** codex drops replies past about 128 queued requests (PROTOCOL §1); a quarter of that leaves room for its own work. */
 const MAX_IN_FLIGHT = 32
@@ -18,11 +19,19 @@ export class RpcError extends Error {
   }
 }
 
+/** A request of codex. It must be answered exactly once; an answer after the connection closed goes nowhere. */
+export interface ServerCall {
+  readonly id: RpcId
+  readonly method: string
+  readonly params: JsonValue | undefined
+  respond(result: JsonValue): void
+  respondError(error: RpcErrorObject): void
+}
+
 export interface RpcHandlers {
   /** A notification; `line` is the raw JSON text as bytes. */
   onNotification(method: string, line: Buffer): void
-  /** A request of codex that waits for {@link RpcPeer.respond} or {@link RpcPeer.respondError}. */
-  onRequest(id: RpcId, method: string, params: JsonValue | undefined): void
+  onRequest(call: ServerCall): void
   /** A line that is no JSON-RPC message; nothing was changed by it. */
   onGarbage(reason: string): void
 }
@@ -75,14 +84,6 @@ export class RpcPeer {
     if (!this.#closed) this.#write(`${JSON.stringify(params === undefined ? { method } : { method, params })}\n`)
   }
 
-  respond(id: RpcId, result: JsonValue): void {
-    if (!this.#closed) this.#write(`${JSON.stringify({ id, result })}\n`)
-  }
-
-  respondError(id: RpcId, error: RpcErrorObject): void {
-    if (!this.#closed) this.#write(`${JSON.stringify({ id, error })}\n`)
-  }
-
   /** Takes one line from codex. Never throws. */
   onLine(line: Buffer): void {
     const message = classifyLine(line)
@@ -91,7 +92,7 @@ export class RpcPeer {
         this.#handlers.onNotification(message.method, line)
         break
       case 'request':
-        this.#handlers.onRequest(message.id, message.method, message.params)
+        this.#handlers.onRequest(this.#serverCall(message.id, message.method, message.params))
         break
       case 'response':
         this.#settle(message.id, (pending) => pending.resolve(message.result))
@@ -115,6 +116,13 @@ export class RpcPeer {
       clearTimeout(pending.timer)
       pending.reject(this.#closed)
     }
+  }
+
+  #serverCall(id: RpcId, method: string, params: JsonValue | undefined): ServerCall {
+    const reply = (content: object) => {
+      if (!this.#closed) this.#write(`${JSON.stringify({ id, ...content })}\n`)
+    }
+    return { id, method, params, respond: (result) => reply({ result }), respondError: (error) => reply({ error }) }
   }
 
   #send(id: number, pending: Pending): void {

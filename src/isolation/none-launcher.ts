@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process'
-import { type Launcher } from './launcher.ts'
+import type { Launcher } from './launcher.ts'
 
 /** Starts codex straight on the host: no isolation between users beyond file modes. */
 export const noneLauncher: Launcher = {

@@ -1,0 +1,294 @@
+import { randomBytes } from 'node:crypto'
+import { ApprovalAlreadyResolved, ApprovalNotFound, InvalidDecision, withDetails } from '../../errors.ts'
+import type {
+  Approval,
+  ApprovalResolved,
+  Decider,
+  Decision,
+  DecisionDetails,
+  Outcome,
+  RespondBody
+} from '../../schemas/approvals.ts'
+import type { RpcId } from '../codex/classify.ts'
+import type { JsonValue } from '../codex/json.ts'
+import type { Question } from '../codex/server-requests.ts'
+import { SessionRules } from './session-rules.ts'
+
+/** What the policy says of a question. */
+export interface PolicyVerdict {
+  verdict: 'accept' | 'ask' | 'decline'
+  rule: string
+  reason: string
+  argv?: string[][]
+  policyVersion: string
+}
+
+/** An approval that is about to take its end: the content of its audit record. */
+export interface Settlement {
+  approval: Approval
+  question: Question
+  policy: PolicyVerdict
+  outcome: Outcome
+  decision: Decision | null
+  by: Decider
+  latencyMs: number
+}
+
+/** The request of codex behind an approval. Bound to its process: a later process uses the same ids again. */
+export interface WaitingCall {
+  readonly id: RpcId
+  respond(result: JsonValue): void
+}
+
+export interface LedgerTimes {
+  timeoutMs: number
+  /** The longest an approval may wait, extensions included. */
+  maxMs: number
+  /** What happens when nobody answers. */
+  defaultAction: 'decline' | 'cancel'
+}
+
+export interface LedgerHandlers {
+  decide(question: Question): Promise<PolicyVerdict>
+  /** Resolves when the record is durable. */
+  record(settlement: Settlement): Promise<void>
+  emit(type: 'approval/request' | 'approval/reminder' | 'approval/resolved', payload: unknown): void
+  times(): LedgerTimes
+  /** A decision cannot be put on record and nobody is there to try again: codex must not be left waiting for it. */
+  onUnrecordable(error: Error): void
+}
+
+const EntryStates = {
+  DECIDING: 'deciding',
+  PENDING: 'pending',
+  /** Decided; the record is being made durable. */
+  SETTLING: 'settling',
+  RESOLVED: 'resolved'
+} as const
+type EntryState = (typeof EntryStates)[keyof typeof EntryStates]
+
+interface Entry {
+  approval: Approval
+  question: Question
+  policy: PolicyVerdict
+  call: WaitingCall
+  state: EntryState
+  openedAtMs: number
+  resolution: ApprovalResolved | undefined
+  timers: NodeJS.Timeout[]
+}
+
+interface Ending {
+  outcome: Outcome
+  decision: Decision | null
+  by: Decider
+  details?: DecisionDetails
+}
+
+const UNDECIDED: PolicyVerdict = { verdict: 'ask', rule: 'undecided', reason: 'not decided yet', policyVersion: 'none' }
+/** Resolved approvals that are remembered, so that a late answer learns who was first. */
+const REMEMBERED = 1_000
+const REMINDER_FRACTION = 0.8
+
+/**
+ * The pending approvals of one session. Each ends exactly once: the first of an answer, the policy, the clock, codex
+ * itself or the end of the process takes it (a synchronous compare-and-set), its record becomes durable, and only then
+ * does codex hear the decision.
+ */
+export class ApprovalLedger {
+  readonly rules = new SessionRules()
+  readonly #handlers: LedgerHandlers
+  readonly #entries = new Map<string, Entry>()
+
+  constructor(handlers: LedgerHandlers) {
+    this.#handlers = handlers
+  }
+
+  /** The approvals that wait for somebody, oldest first. */
+  pending(): Approval[] {
+    return [...this.#entries.values()]
+      .filter(({ state }) => state === EntryStates.PENDING)
+      .map(({ approval }) => approval)
+  }
+
+  get pendingCount(): number {
+    let count = 0
+    for (const { state } of this.#entries.values()) if (state !== EntryStates.RESOLVED) count++
+    return count
+  }
+
+  has(approvalId: string): boolean {
+    return this.#entries.has(approvalId)
+  }
+
+  /** Takes a question of codex: decides it by rule or policy, or puts it before the clients. Never rejects. */
+  async open(call: WaitingCall, question: Question): Promise<void> {
+    const nowMs = Date.now()
+    const entry = this.#create(call, question, nowMs)
+    const rule = this.rules.find(question, nowMs)
+    entry.policy = await this.#handlers.decide(question).catch((error: Error) => ({
+      ...UNDECIDED,
+      reason: `the policy failed: ${error.message}`
+    }))
+    // The turn may have ended while the policy looked at the file system.
+    if (entry.state !== EntryStates.DECIDING) return
+    const { verdict } = entry.policy
+    entry.approval.policy = { rule: entry.policy.rule, reason: entry.policy.reason }
+    if (verdict === 'accept' || verdict === 'decline') {
+      const by: Decider = { kind: 'policy', rule: entry.policy.rule }
+      await this.#settleUnattended(entry, {
+        outcome: verdict === 'accept' ? 'accepted' : 'declined',
+        decision: verdict,
+        by
+      })
+    } else if (rule) {
+      const by: Decider = { kind: 'rule', id: rule.createdBy, rule: rule.ruleId }
+      await this.#settleUnattended(entry, { outcome: 'accepted', decision: 'accept', by })
+    } else {
+      entry.state = EntryStates.PENDING
+      this.#arm(entry)
+      this.#handlers.emit('approval/request', entry.approval)
+    }
+  }
+
+  /**
+   * A person's (or webhook's) answer. Resolves when the record is durable and codex has been told. Throws
+   * ApprovalNotFound, ApprovalAlreadyResolved (details: who was first), InvalidDecision, or AuditUnavailable (the
+   * approval then waits on).
+   */
+  async respond(approvalId: string, body: RespondBody, by: Decider): Promise<ApprovalResolved> {
+    const entry = this.#entries.get(approvalId)
+    if (!entry || entry.state === EntryStates.DECIDING) throw new ApprovalNotFound(approvalId)
+    if (entry.state !== EntryStates.PENDING) throw alreadyResolved(entry)
+    const { decision, ...details } = body
+    if (!entry.question.decisions.includes(decision)) {
+      throw new InvalidDecision(decision, `it takes ${entry.question.decisions.join(', ')}`)
+    }
+    const accepted = decision === 'accept' || decision === 'acceptForSession'
+    await this.#settle(entry, { outcome: accepted ? 'accepted' : 'declined', decision, by, details })
+    if (decision === 'acceptForSession') this.rules.add(entry.question, by.id ?? by.kind, Date.now())
+    return entry.resolution as ApprovalResolved
+  }
+
+  /** Gives the clients more time, within the maximum. Returns the approval with its new `expiresAt`. */
+  extend(approvalId: string, ms: number): Approval {
+    const entry = this.#entries.get(approvalId)
+    if (!entry || entry.state === EntryStates.DECIDING) throw new ApprovalNotFound(approvalId)
+    if (entry.state !== EntryStates.PENDING) throw alreadyResolved(entry)
+    const latestMs = entry.openedAtMs + this.#handlers.times().maxMs
+    const expiresAtMs = Math.min(Date.parse(entry.approval.expiresAt) + ms, latestMs)
+    entry.approval.expiresAt = new Date(expiresAtMs).toISOString()
+    this.#arm(entry)
+    this.#remind(entry)
+    return entry.approval
+  }
+
+  /** codex no longer waits for this request: its turn ended or moved on. */
+  onResolvedByCodex(rpcId: RpcId): void {
+    for (const entry of this.#entries.values()) {
+      if (entry.call.id === rpcId && isOpen(entry)) {
+        void this.#settleUnattended(entry, { outcome: 'superseded', decision: null, by: { kind: 'codex' } })
+      }
+    }
+  }
+
+  /** Nobody will ask codex again: the process is gone, or the gateway shuts down. Resolves when all is on record. */
+  async settleAll(by: Decider): Promise<void> {
+    const open = [...this.#entries.values()].filter(isOpen)
+    await Promise.all(open.map((entry) => this.#settleUnattended(entry, { outcome: 'orphaned', decision: null, by })))
+  }
+
+  #create(call: WaitingCall, question: Question, nowMs: number): Entry {
+    const { params: _params, answer: _answer, decisions, ...shown } = question
+    const approval = {
+      approvalId: `appr_${randomBytes(12).toString('base64url')}`,
+      ...shown,
+      policy: { rule: UNDECIDED.rule, reason: UNDECIDED.reason },
+      decisions: [...decisions],
+      expiresAt: new Date(nowMs + this.#handlers.times().timeoutMs).toISOString()
+    }
+    const state = EntryStates.DECIDING
+    const entry = { approval, question, policy: UNDECIDED, call, openedAtMs: nowMs, resolution: undefined, timers: [] }
+    const created: Entry = { ...entry, state }
+    this.#entries.set(approval.approvalId, created)
+    return created
+  }
+
+  #arm(entry: Entry): void {
+    disarm(entry)
+    const leftMs = Date.parse(entry.approval.expiresAt) - Date.now()
+    entry.timers = [
+      setTimeout(() => this.#remind(entry), leftMs * REMINDER_FRACTION),
+      setTimeout(() => {
+        const decision = this.#handlers.times().defaultAction
+        void this.#settleUnattended(entry, { outcome: 'expired', decision, by: { kind: 'timeout' } })
+      }, leftMs)
+    ]
+  }
+
+  #remind(entry: Entry): void {
+    const { approvalId, expiresAt } = entry.approval
+    if (entry.state === EntryStates.PENDING) this.#handlers.emit('approval/reminder', { approvalId, expiresAt })
+  }
+
+  /** Settles where nobody waits to hear of a failure; a decision that cannot be recorded must not take effect. */
+  async #settleUnattended(entry: Entry, ending: Ending): Promise<void> {
+    if (!isOpen(entry)) return
+    try {
+      await this.#settle(entry, ending)
+    } catch (error) {
+      // Without a decision nothing takes effect, so the approval may end unrecorded; it must not wait for ever.
+      if (ending.decision === null) this.#finish(entry, ending)
+      this.#handlers.onUnrecordable(error as Error)
+    }
+  }
+
+  async #settle(entry: Entry, ending: Ending): Promise<void> {
+    const before = entry.state
+    const { approval, question, policy } = entry
+    const { outcome, decision, by } = ending
+    entry.state = EntryStates.SETTLING
+    entry.resolution = { approvalId: approval.approvalId, outcome, decision, by }
+    const latencyMs = Date.now() - entry.openedAtMs
+    try {
+      await this.#handlers.record({ approval, question, policy, outcome, decision, by, latencyMs })
+    } catch (error) {
+      entry.state = before
+      entry.resolution = undefined
+      throw error
+    }
+    this.#finish(entry, ending)
+  }
+
+  #finish(entry: Entry, { outcome, decision, by, details = {} }: Ending): void {
+    disarm(entry)
+    entry.state = EntryStates.RESOLVED
+    entry.resolution = { approvalId: entry.approval.approvalId, outcome, decision, by }
+    if (decision !== null) entry.call.respond(entry.question.answer(decision, details))
+    this.#handlers.emit('approval/resolved', entry.resolution)
+    this.#forgetOldest()
+  }
+
+  #forgetOldest(): void {
+    if (this.#entries.size <= REMEMBERED) return
+    for (const [approvalId, { state }] of this.#entries) {
+      if (state !== EntryStates.RESOLVED) continue
+      this.#entries.delete(approvalId)
+      return
+    }
+  }
+}
+
+function isOpen({ state }: Entry): boolean {
+  return state === EntryStates.PENDING || state === EntryStates.DECIDING
+}
+
+function disarm(entry: Entry): void {
+  for (const timer of entry.timers) clearTimeout(timer)
+  entry.timers = []
+}
+
+function alreadyResolved({ approval, resolution }: Entry): Error {
+  const error = new ApprovalAlreadyResolved(approval.approvalId, resolution?.outcome ?? 'being settled')
+  return resolution ? withDetails(error, { outcome: resolution.outcome, by: resolution.by }) : error
+}

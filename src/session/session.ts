@@ -1,0 +1,310 @@
+import { CodexError, ShuttingDown, withDetails } from '../../errors.ts'
+import type { Approval, ApprovalResolved, Decider, RespondBody } from '../../schemas/approvals.ts'
+import type { Role } from '../../schemas/common.ts'
+import type { SessionStateName } from '../../schemas/server-messages.ts'
+import { ApprovalLedger, type LedgerTimes, type PolicyVerdict, type Settlement } from '../approvals/ledger.ts'
+import { toCodedError } from '../codex/codex-errors.ts'
+import { asObject, asText, type JsonObject } from '../codex/json.ts'
+import type { ApprovalMode } from '../codex/method-guards.ts'
+import { checkReply, guardParams } from '../codex/params.ts'
+import type { PooledProcess, ProcessPool } from '../codex/pool.ts'
+import type { ProcessExit } from '../codex/process.ts'
+import type { ServerCall } from '../codex/rpc-peer.ts'
+import { type Question, readServerRequest } from '../codex/server-requests.ts'
+import type { Journal } from '../journal/journal.ts'
+import { Broadcast } from './broadcast.ts'
+import type { ClientSink, SessionClient } from './client.ts'
+import type { UserDirectories } from './directories.ts'
+import { ThreadTracker } from './thread-tracker.ts'
+import { ancestorsInWorkspace, resolveWorkspaceDirectory, resolveWorkspacePath } from './workspace.ts'
+
+/** Methods that codex answers only for a thread that this process has loaded. */
+const NEEDS_LOADED_THREAD = new Set([
+  'turn/start',
+  'turn/steer',
+  'turn/interrupt',
+  'review/start',
+  'thread/compact/start',
+  'thread/revert',
+  'thread/backgroundTerminals/clean',
+  'thread/backgroundTerminals/list',
+  'thread/backgroundTerminals/terminate',
+  'thread/queue/start'
+])
+const LOADS_THREAD = new Set(['thread/start', 'thread/resume', 'thread/fork'])
+
+export interface SessionLog {
+  info(fields: object, message: string): void
+  warn(fields: object, message: string): void
+  error(fields: object, message: string): void
+}
+
+export interface SessionOptions {
+  userId: string
+  sessionId: string
+  pool: ProcessPool
+  directories: UserDirectories
+  journal: Journal
+  approvalMode: ApprovalMode
+  requestTimeoutMs: number
+  log: SessionLog
+  decide(question: Question, session: Session): Promise<PolicyVerdict>
+  record(settlement: Settlement, session: Session): Promise<void>
+  times(): LedgerTimes
+}
+
+export interface RequestResult {
+  payload: JsonObject
+  /** Known fields that codex did not get (see guardParams). */
+  dropped: string[]
+}
+
+/** One user's live session: at most one codex process, any number of clients, one journal, one approval ledger. */
+export class Session {
+  readonly userId: string
+  readonly sessionId: string
+  readonly directories: UserDirectories
+  readonly view: UserDirectories
+  readonly #options: SessionOptions
+  readonly #ledger: ApprovalLedger
+  readonly #tracker: ThreadTracker
+  readonly #broadcast: Broadcast
+  #state: SessionStateName = 'cold'
+  #process: Promise<PooledProcess> | undefined
+  #stopReason: string | undefined
+  #lastActiveAtMs = Date.now()
+
+  constructor(options: SessionOptions) {
+    this.#options = options
+    this.userId = options.userId
+    this.sessionId = options.sessionId
+    this.directories = options.directories
+    this.view = options.pool.launcher.view(options.directories)
+    this.#broadcast = new Broadcast(options.journal, () => ({
+      threads: this.#tracker.summaries(),
+      pendingApprovals: this.pendingApprovals()
+    }))
+    this.#tracker = new ThreadTracker((requestId) => this.#ledger.onResolvedByCodex(requestId))
+    this.#ledger = new ApprovalLedger({
+      decide: (question) => options.decide(question, this),
+      record: (settlement) => options.record(settlement, this),
+      emit: (type, payload) => this.#broadcast.emit(type, payload),
+      times: () => options.times(),
+      onUnrecordable: (error) => this.#onUnrecordable(error)
+    })
+  }
+
+  get state(): SessionStateName {
+    return this.#state
+  }
+
+  get clientCount(): number {
+    return this.#broadcast.clientCount
+  }
+
+  get lastActiveAtMs(): number {
+    return this.#lastActiveAtMs
+  }
+
+  get hasProcess(): boolean {
+    return this.#process !== undefined
+  }
+
+  /** Something waits or runs: a turn, an approval. */
+  get isBusy(): boolean {
+    return this.#tracker.runningTurns > 0 || this.#ledger.pendingCount > 0
+  }
+
+  pendingApprovals(): Approval[] {
+    return this.#ledger.pending()
+  }
+
+  hasApproval(approvalId: string): boolean {
+    return this.#ledger.has(approvalId)
+  }
+
+  /** See {@link ApprovalLedger.respond}. */
+  respond(approvalId: string, body: RespondBody, by: Decider): Promise<ApprovalResolved> {
+    this.#touch()
+    return this.#ledger.respond(approvalId, body, by)
+  }
+
+  /** See {@link ApprovalLedger.extend}. */
+  extend(approvalId: string, ms: number): Approval {
+    this.#touch()
+    return this.#ledger.extend(approvalId, ms)
+  }
+
+  /**
+   * Attaches a client: session/ready first, then, with `from`, everything after that position, then live events. The
+   * process starts in the background; a start that fails is told as session/state.
+   */
+  attach(sink: ClientSink, from?: { epoch: string; since: number }): SessionClient {
+    const client = this.#broadcast.attach(sink, { userId: this.userId, sessionId: this.sessionId }, from)
+    this.#touch()
+    void this.#ensureProcess().catch((error: Error) => {
+      this.#options.log.info({ userId: this.userId, err: error }, 'no codex process for a new client')
+    })
+    return client
+  }
+
+  detach(client: SessionClient): void {
+    this.#broadcast.detach(client)
+  }
+
+  /**
+   * Sends a client's request to codex: checked and guarded, on a process that is started if need be, with the thread
+   * loaded again if need be. Rejects with coded errors only.
+   */
+  async request(method: string, params: unknown, roles: readonly Role[]): Promise<RequestResult> {
+    this.#touch()
+    const used: string[] = []
+    const guarded = await guardParams({
+      method,
+      params,
+      roles,
+      mode: this.#options.approvalMode,
+      resolveDirectory: async (path) => {
+        const directory = await resolveWorkspaceDirectory(path, this.directories, this.view)
+        used.push(...ancestorsInWorkspace(directory, this.view.workspace))
+        return directory
+      },
+      resolvePath: (path) => resolveWorkspacePath(path, this.directories, this.view)
+    })
+    const pooled = await this.#ensureProcess()
+    await pooled.distrust(used)
+    const checked = guarded.params as JsonObject
+    if (NEEDS_LOADED_THREAD.has(method)) await this.#loadThread(pooled, asText(checked.threadId))
+    return { payload: await this.#forward(pooled, method, checked), dropped: guarded.dropped }
+  }
+
+  /** Stops the process, telling the clients why; the next request starts it again. */
+  async stopProcess(reason: string): Promise<void> {
+    const running = this.#process
+    if (!running) return
+    const pooled = await running.catch(() => undefined)
+    if (!pooled || this.#process !== running) return
+    this.#stopReason = reason
+    await pooled.process.stop()
+  }
+
+  /** Ends the session: approvals settled, process stopped, clients closed. */
+  async close(code: number, reason: string): Promise<void> {
+    this.#setState('closing', reason)
+    await this.#ledger.settleAll({ kind: 'shutdown' })
+    await this.stopProcess(reason)
+    this.#broadcast.close(code, reason)
+  }
+
+  async #forward(pooled: PooledProcess, method: string, params: JsonObject): Promise<JsonObject> {
+    let result: JsonObject
+    try {
+      result = asObject(await pooled.process.request(method, params, this.#options.requestTimeoutMs))
+    } catch (error) {
+      throw toCodedError(error, method)
+    }
+    const mismatches = checkReply(method, result, this.#options.approvalMode)
+    if (mismatches.length > 0) {
+      this.#options.log.error({ userId: this.userId, method, mismatches }, 'codex runs a thread under another policy')
+      throw withDetails(new CodexError('codex did not take the approval policy of the gateway'), { mismatches })
+    }
+    return this.#withIds(method, result)
+  }
+
+  #withIds(method: string, result: JsonObject): JsonObject {
+    const threadId = asText(asObject(result.thread).id)
+    const turnId = asText(asObject(result.turn).id)
+    if (LOADS_THREAD.has(method) && threadId !== undefined) this.#tracker.markLoaded(threadId)
+    return {
+      ...result,
+      ...(threadId === undefined ? {} : { threadId }),
+      ...(turnId === undefined ? {} : { turnId })
+    }
+  }
+
+  async #loadThread(pooled: PooledProcess, threadId: string | undefined): Promise<void> {
+    if (threadId === undefined || this.#tracker.isLoaded(threadId)) return
+    const { params } = await guardParams({
+      method: 'thread/resume',
+      params: { threadId, excludeTurns: true },
+      roles: ['user'],
+      mode: this.#options.approvalMode,
+      resolveDirectory: (path) => resolveWorkspaceDirectory(path, this.directories, this.view),
+      resolvePath: (path) => resolveWorkspacePath(path, this.directories, this.view)
+    })
+    await this.#forward(pooled, 'thread/resume', params as JsonObject)
+  }
+
+  #ensureProcess(): Promise<PooledProcess> {
+    if (this.#state === 'closing') return Promise.reject(new ShuttingDown())
+    this.#process ??= this.#startProcess()
+    return this.#process
+  }
+
+  async #startProcess(): Promise<PooledProcess> {
+    let exited = false
+    try {
+      const pooled = await this.#options.pool.start(this.userId, {
+        onNotification: (method, line) => this.#onNotification(method, line),
+        onRequest: (call) => this.#onServerRequest(call),
+        onBatchEnd: () => this.#onBatchEnd(),
+        onGarbage: (reason) => this.#options.log.warn({ userId: this.userId, reason }, 'unreadable line from codex'),
+        onExit: (exit) => {
+          exited = true
+          this.#onExit(exit)
+        }
+      })
+      if (!exited) this.#setState('ready')
+      return pooled
+    } catch (error) {
+      this.#process = undefined
+      throw error
+    }
+  }
+
+  #onNotification(method: string, line: Buffer): void {
+    this.#tracker.onNotification(method, line)
+    this.#broadcast.append('event', line)
+  }
+
+  #onBatchEnd(): void {
+    this.#touch()
+    this.#broadcast.scheduleFlush()
+  }
+
+  #onServerRequest(call: ServerCall): void {
+    const request = readServerRequest(call.method, call.params, (threadId, itemId) =>
+      this.#tracker.fileChanges(threadId, itemId)
+    )
+    if (request.type === 'question') void this.#ledger.open(call, request.question)
+    else if (request.type === 'settled') call.respond(request.result)
+    else call.respondError(request.error)
+  }
+
+  #onExit(exit: ProcessExit): void {
+    this.#process = undefined
+    this.#tracker.onProcessExit()
+    const { code, signal, expected } = exit
+    if (!expected) this.#options.log.warn({ userId: this.userId, code, signal }, 'codex process ended unexpectedly')
+    void this.#ledger.settleAll({ kind: this.#state === 'closing' ? 'shutdown' : 'codex' })
+    if (this.#state === 'closing') return
+    if (expected) this.#setState('cold', this.#stopReason)
+    else this.#setState('crashed', `codex ended (${signal ?? `code ${code}`}); the next request starts it again`)
+    this.#stopReason = undefined
+  }
+
+  #onUnrecordable(error: Error): void {
+    this.#options.log.error({ userId: this.userId, err: error }, 'a decision could not be put on record')
+    void this.stopProcess('the audit log cannot be written')
+  }
+
+  #setState(state: SessionStateName, reason?: string): void {
+    if (this.#state === state) return
+    this.#state = state
+    this.#broadcast.emit('session/state', { state, ...(reason === undefined ? {} : { reason }) })
+  }
+
+  #touch(): void {
+    this.#lastActiveAtMs = Date.now()
+  }
+}

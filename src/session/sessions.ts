@@ -1,0 +1,94 @@
+import { randomBytes } from 'node:crypto'
+import { ShuttingDown } from '../../errors.ts'
+import type { SessionStore } from '../stores/session-store.ts'
+import { Session, type SessionOptions } from './session.ts'
+
+/** How often sessions are looked over for idleness, at most. */
+const MAX_SWEEP_INTERVAL_MS = 30_000
+/** WebSocket close code "going away" and its reason, for clients of a gateway that ends. */
+const GOING_AWAY = 1001
+
+export interface SessionsOptions
+  extends Pick<SessionOptions, 'pool' | 'approvalMode' | 'requestTimeoutMs' | 'log' | 'decide' | 'record' | 'times'> {
+  store: SessionStore
+  createJournal(): SessionOptions['journal']
+  /** A process with nothing to do for this long is stopped. */
+  idleTimeoutMs: number
+  /** A session without clients and process is forgotten after this long; its journal goes with it. */
+  forgetAfterMs: number
+}
+
+/** All live sessions of this gateway, one per user. */
+export class Sessions {
+  readonly #options: SessionsOptions
+  readonly #sessions = new Map<string, Promise<Session>>()
+  readonly #live = new Map<string, Session>()
+  readonly #sweepTimer: NodeJS.Timeout
+  #closed = false
+
+  constructor(options: SessionsOptions) {
+    this.#options = options
+    const intervalMs = Math.min(options.idleTimeoutMs / 2, MAX_SWEEP_INTERVAL_MS)
+    this.#sweepTimer = setInterval(() => this.#sweep(Date.now()), intervalMs)
+  }
+
+  /** The user's session, opened if need be. Throws ShuttingDown or StoreUnavailable. */
+  open(userId: string): Promise<Session> {
+    if (this.#closed) return Promise.reject(new ShuttingDown())
+    const known = this.#sessions.get(userId)
+    if (known) return known
+    const opening = this.#open(userId)
+    this.#sessions.set(userId, opening)
+    opening.catch(() => this.#sessions.delete(userId))
+    return opening
+  }
+
+  /** The user's session if it is open. */
+  find(userId: string): Session | undefined {
+    return this.#live.get(userId)
+  }
+
+  /** All open sessions. */
+  list(): Session[] {
+    return [...this.#live.values()]
+  }
+
+  /** Settles what is pending, stops every process, closes every client. */
+  async close(): Promise<void> {
+    this.#closed = true
+    clearInterval(this.#sweepTimer)
+    await Promise.allSettled(this.#sessions.values())
+    await Promise.all(this.list().map((session) => session.close(GOING_AWAY, 'the service is shutting down')))
+  }
+
+  async #open(userId: string): Promise<Session> {
+    const { store, createJournal, pool, ...rest } = this.#options
+    const nowMs = Date.now()
+    const sessionId = `sess_${randomBytes(12).toString('base64url')}`
+    const record = await store.ensure({ userId, sessionId, createdAtMs: nowMs, lastActiveAtMs: nowMs })
+    await store.put({ ...record, lastActiveAtMs: nowMs })
+    const directories = await pool.prepareDirectories(userId)
+    const session = new Session({
+      ...rest,
+      pool,
+      directories,
+      journal: createJournal(),
+      userId,
+      sessionId: record.sessionId
+    })
+    this.#live.set(userId, session)
+    return session
+  }
+
+  #sweep(nowMs: number): void {
+    for (const session of this.#live.values()) {
+      const idleMs = nowMs - session.lastActiveAtMs
+      if (session.isBusy || idleMs < this.#options.idleTimeoutMs) continue
+      if (session.hasProcess) void session.stopProcess('idle')
+      else if (session.clientCount === 0 && idleMs > this.#options.forgetAfterMs) {
+        this.#live.delete(session.userId)
+        this.#sessions.delete(session.userId)
+      }
+    }
+  }
+}
