@@ -1,5 +1,5 @@
 import fastifyRedis from '@fastify/redis'
-import { type FastifyBaseLogger } from 'fastify'
+import type { FastifyBaseLogger } from 'fastify'
 import fp from 'fastify-plugin'
 import { Redis, ReplyError } from 'ioredis'
 import { StoreUnavailable } from '../../errors.ts'

@@ -6,7 +6,7 @@ import { open } from 'lmdb'
 import t, { type Test } from 'tap'
 import { LmdbSessionStore } from '../../src/stores/lmdb-session-store.ts'
 import { RedisSessionStore, sessionKey } from '../../src/stores/redis-session-store.ts'
-import { type SessionRecord, type SessionStore } from '../../src/stores/session-store.ts'
+import type { SessionRecord, SessionStore } from '../../src/stores/session-store.ts'
 import { redisMissing, startRedis } from './redis-server.ts'
 
 interface Backend {
