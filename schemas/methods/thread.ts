@@ -39,7 +39,9 @@ const PersonalitySchema = Type.Enum(['none', 'friendly', 'pragmatic'])
 /** Codex ignores it now; still sent by older clients. */
 export const styleFields = {
   personality: orNull(PersonalitySchema),
-  multiAgentMode: orNull(Type.Union([NameSchema, Type.Object({ custom: PhraseSchema }, CLOSED)]))
+  multiAgentMode: orNull(
+    Type.Union([Type.Enum(['explicitRequestOnly', 'proactive']), Type.Object({ custom: PhraseSchema }, CLOSED)])
+  )
 }
 
 const dynamicToolFields = {
