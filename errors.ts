@@ -9,6 +9,7 @@ import createError from '@fastify/error'
 // --- Requests and messages -------------------------------------------------------------------------------------------
 export const MalformedMessage = createError('CC_MALFORMED_MESSAGE', 'The message is not a JSON object: %s', 400)
 export const InvalidMessage = createError('CC_INVALID_MESSAGE', 'The message does not fit its schema: %s', 400)
+export const MessageTooLarge = createError('CC_TOO_LARGE', 'The message is larger than %d bytes; split it', 413)
 export const UnknownMessageType = createError('CC_UNKNOWN_TYPE', 'Unknown message type "%s"', 400)
 export const MethodDenied = createError('CC_METHOD_DENIED', 'The method "%s" is not open to role "%s"', 403)
 export const ValidationFailed = createError('CC_VALIDATION', '%s', 400)
@@ -100,6 +101,42 @@ export const StoreRecordInvalid = createError(
   'The stored session record of "%s" is not readable: %s; delete it or restore a backup',
   500
 )
+
+/** What any error looks like to a client: its HTTP status and the one error shape. */
+export interface DescribedError {
+  statusCode: number
+  payload: { code: string; message: string; details?: Record<string, unknown> }
+}
+
+interface MaybeCoded extends Error {
+  code?: unknown
+  statusCode?: unknown
+  details?: unknown
+}
+
+/**
+ * Renders any error for a client. Our own coded errors say what they are; of Fastify's own, those that blame the
+ * request keep their message; everything else is CC_INTERNAL, because its message may hold paths or secrets.
+ */
+export function describeError(error: unknown): DescribedError {
+  const { code, statusCode, message, details } = (error instanceof Error ? error : {}) as MaybeCoded
+  const status = typeof statusCode === 'number' ? statusCode : 500
+  if (typeof code === 'string' && code.startsWith('CC_')) {
+    const isDetails = typeof details === 'object' && details !== null
+    return { statusCode: status, payload: { code, message, ...(isDetails ? { details: { ...details } } : {}) } }
+  }
+  if (status >= 400 && status < 500) return { statusCode: status, payload: { code: codeOfStatus(status), message } }
+  const { code: internal, message: hidden } = new InternalError()
+  return { statusCode: 500, payload: { code: internal, message: hidden } }
+}
+
+function codeOfStatus(statusCode: number): string {
+  if (statusCode === 401) return 'CC_UNAUTHORIZED'
+  if (statusCode === 404) return 'CC_NOT_FOUND'
+  if (statusCode === 413) return 'CC_TOO_LARGE'
+  if (statusCode === 429) return 'CC_TOO_MANY_REQUESTS'
+  return 'CC_BAD_REQUEST'
+}
 
 /** Attaches machine-readable `details` (a plain JSON object, no secrets) to a coded error. */
 export function withDetails<E extends Error>(error: E, details: Record<string, unknown>): E & ErrorDetails {

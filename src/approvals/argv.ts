@@ -107,14 +107,16 @@ class ArgumentReader {
   }
 
   #readWords(): string | undefined {
-    let afterDashes = false
+    let dashes = -1
     while (this.#at < this.#args.length) {
       const word = this.#args[this.#at] as string
       this.#at += 1
       if (word === '-' || !word.startsWith('-')) this.#operands.push(word)
-      // A program that takes `--` for the value of the flag before it would read this word as a flag.
-      else if (afterDashes) return `the argument "${word}" looks like a flag`
-      else if (word === '--') afterDashes = true
+      else if (dashes >= 0) {
+        // A program that takes `--` for the value of the flag before it would read this word as a flag.
+        if (this.#args[dashes - 1]?.startsWith('-') === true) return `the argument "${word}" looks like a flag`
+        this.#operands.push(word)
+      } else if (word === '--') dashes = this.#at - 1
       else {
         const problem = word.startsWith('--') ? this.#readLong(word) : this.#readShort(word)
         if (problem !== undefined) return problem

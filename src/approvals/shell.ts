@@ -156,5 +156,6 @@ function commandProblem(argv: readonly string[]): string | undefined {
   const name = argv[0]
   if (name === undefined || name === '') return 'the command name is empty'
   if (name.includes('=')) return 'the command starts with an assignment'
+  if (name.startsWith('%')) return 'the command names a job'
   return RESERVED.has(name) ? `"${name}" is shell syntax` : undefined
 }

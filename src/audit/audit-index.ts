@@ -1,4 +1,4 @@
-import { rm } from 'node:fs/promises'
+import { rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Database, open, type RootDatabase } from 'lmdb'
 import type { AuditFilter, AuditRecord } from '../../schemas/audit.ts'
@@ -69,26 +69,36 @@ export class AuditIndex {
   readonly #root: RootDatabase
   readonly #rows: Database<Row, number>
   readonly #axes: Database<true, AxisKey>
+  readonly #marker: string
   #position: IndexPosition | undefined
 
-  private constructor(path: string) {
-    // With overlapping syncs a failed commit surfaces after the write was already called done.
-    this.#root = open({ path, noSubdir: true, overlappingSync: false })
+  private constructor(path: string, marker: string) {
+    this.#marker = marker
+    // With overlapping syncs a failed commit surfaces after the write was already called done. With batches per event
+    // turn lmdb keeps a promise that nobody can hear: a full disk would end the process by an unhandled rejection.
+    this.#root = open({ path, noSubdir: true, overlappingSync: false, eventTurnBatching: false })
     this.#rows = this.#root.openDB<Row, number>({ name: 'rows' })
     this.#axes = this.#root.openDB<true, AxisKey>({ name: 'axes' })
     const kept = this.#root.get('position')
     this.#position = kept?.format === FORMAT ? kept.position : undefined
   }
 
-  /** Opens the index beside the log, or makes it anew when it is not there or unreadable. Needs the log's lock. */
+  /**
+   * Opens the index beside the log. lmdb ends the process by a signal when its file is damaged, so a marker stands from
+   * here until `markProven`; an opening that finds one makes the index anew. Needs the log's lock.
+   */
   static async open(dir: string): Promise<AuditIndex> {
     const path = join(dir, 'index.lmdb')
-    try {
-      return new AuditIndex(path)
-    } catch {
-      for (const file of [path, `${path}-lock`]) await rm(file, { force: true })
-      return new AuditIndex(path)
-    }
+    const marker = `${path}-opening`
+    const found = await stat(marker).catch(() => undefined)
+    if (found) for (const file of [path, `${path}-lock`]) await rm(file, { force: true })
+    await writeFile(marker, '')
+    return new AuditIndex(path, marker)
+  }
+
+  /** Call once the index has caught up: what is in it can be read. */
+  async markProven(): Promise<void> {
+    await rm(this.#marker, { force: true })
   }
 
   get position(): IndexPosition | undefined {
@@ -107,16 +117,13 @@ export class AuditIndex {
     const last = placed.at(-1)
     if (!last) return
     const position = { seq: last.record.seq, hash: last.record.hash, ...last.place }
-    const puts: Promise<unknown>[] = []
     try {
-      const batch = this.#root.batch(() => {
-        for (const { record, place } of placed) this.#addOne(record, place, puts)
-        puts.push(this.#root.put('position', { format: FORMAT, position }))
+      // No rollback in lmdb when this throws: the position comes last, and adding twice is adding once.
+      await this.#root.transaction(() => {
+        for (const { record, place } of placed) this.#addOne(record, place)
+        this.#root.putSync('position', { format: FORMAT, position })
       })
-      await Promise.all([batch, ...puts])
     } catch (err) {
-      await Promise.allSettled(puts)
-      // Nobody else listens to this promise of lmdb's, and an unhandled rejection ends the process.
       const { commitError } = err as { commitError?: Promise<unknown> }
       commitError?.catch(() => {})
       throw err
@@ -124,19 +131,20 @@ export class AuditIndex {
     this.#position = position
   }
 
-  #addOne(record: AuditRecord, place: Place, puts: Promise<unknown>[]): void {
+  #addOne(record: AuditRecord, place: Place): void {
     const { seq, type, userId = '' } = record
     const atMs = Date.parse(record.at)
     const approval = record.type === 'approval' ? record : undefined
     const threadId = approval?.threadId ?? ''
     const outcome = approval?.outcome ?? ''
     const row: Row = [place.segment, place.offset, place.length, type, userId, threadId, approval?.kind ?? '', outcome]
-    puts.push(this.#rows.put(seq, row), this.#axes.put(['a', '', atMs, seq], true))
-    if (userId) puts.push(this.#axes.put(['u', userId, atMs, seq], true))
-    if (threadId) puts.push(this.#axes.put(['t', threadId, atMs, seq], true))
-    if (outcome) puts.push(this.#axes.put(['o', outcome, atMs, seq], true))
-    if (type !== COMMON_TYPE) puts.push(this.#axes.put(['y', type, atMs, seq], true))
-    if (approval && approval.kind !== COMMON_KIND) puts.push(this.#axes.put(['k', approval.kind, atMs, seq], true))
+    this.#rows.putSync(seq, row)
+    this.#axes.putSync(['a', '', atMs, seq], true)
+    if (userId) this.#axes.putSync(['u', userId, atMs, seq], true)
+    if (threadId) this.#axes.putSync(['t', threadId, atMs, seq], true)
+    if (outcome) this.#axes.putSync(['o', outcome, atMs, seq], true)
+    if (type !== COMMON_TYPE) this.#axes.putSync(['y', type, atMs, seq], true)
+    if (approval && approval.kind !== COMMON_KIND) this.#axes.putSync(['k', approval.kind, atMs, seq], true)
   }
 
   /** One bounded, synchronous piece of a walk; call again with `after: next`. */

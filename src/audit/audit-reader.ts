@@ -213,6 +213,7 @@ export class AuditReader {
       if (segment.number === durable.segment && durable === this.#durable) this.#behind = false
     }
     if (this.#durable.seq === 0) this.#behind = false
+    if (!this.#behind) await this.#index.markProven()
   }
 
   async #isPositionSound(): Promise<boolean> {

@@ -133,7 +133,10 @@ export interface CheckpointScheduleOptions {
   onError: (err: unknown) => void
 }
 
-/** Signs the newest head every so many records, and some time after the first unsigned one. */
+/**
+ * Signs the newest head every so many records, and some time after the first unsigned one; the very first record at
+ * once, because a log without any checkpoint looks like one whose checkpoints were removed.
+ */
 export class CheckpointSchedule {
   readonly #writer: CheckpointWriter
   readonly #options: CheckpointScheduleOptions
@@ -153,7 +156,7 @@ export class CheckpointSchedule {
   advance(head: Head, count: number): void {
     this.#head = head
     this.#unsigned += count
-    if (this.#unsigned >= this.#options.everyRecords) this.#running ??= this.#sign(head)
+    if (this.#writer.isNew || this.#unsigned >= this.#options.everyRecords) this.#running ??= this.#sign(head)
     else this.#arm()
   }
 

@@ -1,7 +1,7 @@
 import type { Approval } from '../../schemas/approvals.ts'
 import type { ThreadSummary } from '../../schemas/server-messages.ts'
 import type { Journal, JournalEntry } from '../journal/journal.ts'
-import { type ClientSink, SessionClient } from './client.ts'
+import { type ClientSink, type JournalPosition, SessionClient } from './client.ts'
 
 /** What a client that cannot have all events needs to know instead. */
 export interface SessionPicture {
@@ -27,7 +27,7 @@ export class Broadcast {
   }
 
   /** Adds a client: session/ready, then what follows `from` (nothing without it), then live events. */
-  attach(sink: ClientSink, ids: { userId: string; sessionId: string }, from?: { epoch: string; since: number }) {
+  attach(sink: ClientSink, ids: { userId: string; sessionId: string }, from?: JournalPosition): SessionClient {
     // What is batched has a number already: a client that starts after it must not get it.
     this.#flushBatch()
     const client = new SessionClient(sink, this.#journal, (first, last) => this.#describeGap(first, last))
@@ -35,7 +35,7 @@ export class Broadcast {
     const { pendingApprovals } = this.#picture()
     client.sendDirect(encode('session/ready', { ...ids, epoch, seq: lastSeq, pendingApprovals }))
     this.#clients.add(client)
-    if (from) client.resume(from.epoch, from.since)
+    if (from) client.resume(from)
     return client
   }
 

@@ -11,6 +11,12 @@ export interface ClientSink {
   close(code: number, reason: string): void
 }
 
+/** Everything up to and with `since` of `epoch` has been seen. */
+export interface JournalPosition {
+  epoch: string
+  since: number
+}
+
 export const DeliveryStates = {
   /** Has everything; new entries go straight out. */
   LIVE: 'live',
@@ -66,7 +72,7 @@ export class SessionClient {
    * Delivers again from `since` + 1. Another epoch, or a `since` that never was, means that the client's past is not
    * this journal's: it gets a gap up to now.
    */
-  resume(epoch: string, since: number): void {
+  resume({ epoch, since }: JournalPosition): void {
     if (this.#state === DeliveryStates.CLOSED) return
     if (epoch !== this.#journal.epoch || since > this.#journal.lastSeq) this.#skipTo(this.#journal.lastSeq, 1)
     else this.#cursor = since

@@ -1,11 +1,12 @@
-import { CodexError, ShuttingDown, withDetails } from '../../errors.ts'
-import type { Approval, ApprovalResolved, Decider, RespondBody } from '../../schemas/approvals.ts'
-import type { Role } from '../../schemas/common.ts'
+import { CodexError, Forbidden, ShuttingDown, withDetails } from '../../errors.ts'
+import type { Approval, ApprovalResolved, RespondBody } from '../../schemas/approvals.ts'
+import type { Identity } from '../../schemas/identity.ts'
 import type { SessionStateName } from '../../schemas/server-messages.ts'
 import { ApprovalLedger, type LedgerTimes, type PolicyVerdict, type Settlement } from '../approvals/ledger.ts'
 import { toCodedError } from '../codex/codex-errors.ts'
 import { asObject, asText, type JsonObject } from '../codex/json.ts'
 import type { ApprovalMode } from '../codex/method-guards.ts'
+import { roleAtLeast } from '../codex/methods.ts'
 import { checkReply, guardParams } from '../codex/params.ts'
 import type { PooledProcess, ProcessPool } from '../codex/pool.ts'
 import type { ProcessExit } from '../codex/process.ts'
@@ -13,7 +14,7 @@ import type { ServerCall } from '../codex/rpc-peer.ts'
 import { type Question, readServerRequest } from '../codex/server-requests.ts'
 import type { Journal } from '../journal/journal.ts'
 import { Broadcast } from './broadcast.ts'
-import type { ClientSink, SessionClient } from './client.ts'
+import type { ClientSink, JournalPosition, SessionClient } from './client.ts'
 import type { UserDirectories } from './directories.ts'
 import { ThreadTracker } from './thread-tracker.ts'
 import { ancestorsInWorkspace, resolveWorkspaceDirectory, resolveWorkspacePath } from './workspace.ts'
@@ -52,6 +53,9 @@ export interface SessionOptions {
   record(settlement: Settlement, session: Session): Promise<void>
   times(): LedgerTimes
 }
+
+/** Who acts on a session. */
+export type Actor = Pick<Identity, 'actorId' | 'roles'>
 
 export interface RequestResult {
   payload: JsonObject
@@ -123,15 +127,15 @@ export class Session {
     return this.#ledger.has(approvalId)
   }
 
-  /** See {@link ApprovalLedger.respond}. */
-  respond(approvalId: string, body: RespondBody, by: Decider): Promise<ApprovalResolved> {
-    this.#touch()
-    return this.#ledger.respond(approvalId, body, by)
+  /** See {@link ApprovalLedger.respond}; Forbidden for a role that may only look. */
+  async respond(approvalId: string, body: RespondBody, actor: Actor): Promise<ApprovalResolved> {
+    this.#admit(actor)
+    return this.#ledger.respond(approvalId, body, { kind: 'user', id: actor.actorId })
   }
 
-  /** See {@link ApprovalLedger.extend}. */
-  extend(approvalId: string, ms: number): Approval {
-    this.#touch()
+  /** See {@link ApprovalLedger.extend}; Forbidden for a role that may only look. */
+  extend(approvalId: string, ms: number, actor: Actor): Approval {
+    this.#admit(actor)
     return this.#ledger.extend(approvalId, ms)
   }
 
@@ -139,7 +143,7 @@ export class Session {
    * Attaches a client: session/ready first, then, with `from`, everything after that position, then live events. The
    * process starts in the background; a start that fails is told as session/state.
    */
-  attach(sink: ClientSink, from?: { epoch: string; since: number }): SessionClient {
+  attach(sink: ClientSink, from?: JournalPosition): SessionClient {
     const client = this.#broadcast.attach(sink, { userId: this.userId, sessionId: this.sessionId }, from)
     this.#touch()
     void this.#ensureProcess().catch((error: Error) => {
@@ -156,7 +160,7 @@ export class Session {
    * Sends a client's request to codex: checked and guarded, on a process that is started if need be, with the thread
    * loaded again if need be. Rejects with coded errors only.
    */
-  async request(method: string, params: unknown, roles: readonly Role[]): Promise<RequestResult> {
+  async request(method: string, params: unknown, { roles }: Actor): Promise<RequestResult> {
     this.#touch()
     const used: string[] = []
     const guarded = await guardParams({
@@ -302,6 +306,11 @@ export class Session {
     if (this.#state === state) return
     this.#state = state
     this.#broadcast.emit('session/state', { state, ...(reason === undefined ? {} : { reason }) })
+  }
+
+  #admit({ roles }: Actor): void {
+    this.#touch()
+    if (!roleAtLeast(roles, 'user')) throw new Forbidden('A viewer may not decide')
   }
 
   #touch(): void {

@@ -1,0 +1,161 @@
+import { readFileSync } from 'node:fs'
+import { mkdir } from 'node:fs/promises'
+import { type TypeBoxTypeProvider, TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox'
+import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify'
+import type { TSchema } from 'typebox'
+import type { Config } from './config.ts'
+import audit from './plugins/audit.ts'
+import auth from './plugins/auth.ts'
+import clients from './plugins/clients/index.ts'
+import demoModel from './plugins/demo-model.ts'
+import errors from './plugins/errors.ts'
+import jwt from './plugins/external/jwt.ts'
+import { createLogger } from './plugins/external/logger.ts'
+import redis from './plugins/external/redis.ts'
+import swagger from './plugins/external/swagger.ts'
+import websocket from './plugins/external/websocket.ts'
+import origin from './plugins/origin.ts'
+import policy from './plugins/policy.ts'
+import pool from './plugins/pool.ts'
+import sessions from './plugins/sessions.ts'
+import store from './plugins/store.ts'
+import approvalRoutes from './routes/approvals.ts'
+import auditRoutes from './routes/audit.ts'
+import healthRoutes from './routes/health.ts'
+import policyRoutes from './routes/policy.ts'
+import threadRoutes from './routes/threads.ts'
+import ticketRoutes from './routes/tickets.ts'
+import wsRoutes from './routes/ws.ts'
+import { ApprovalListSchema, ApprovalResolvedSchema, ApprovalSchema } from './schemas/approvals.ts'
+import { AuditPageSchema, AuditRecordSchema } from './schemas/audit.ts'
+import { ApiErrorSchema } from './schemas/common.ts'
+import { PolicyEvaluateResultSchema } from './schemas/policy.ts'
+import { HealthSchema, ReadySchema, TicketSchema } from './schemas/service.ts'
+import { EmptySchema, ThreadListSchema, ThreadSchema, TurnSchema } from './schemas/threads.ts'
+import type { ModelProvider } from './src/codex/config-file.ts'
+import { noneLauncher } from './src/isolation/none-launcher.ts'
+
+const VERSION = readVersion()
+const MAX_BODY_BYTES = 16 * 1024 * 1024
+const REDIS_CONNECT_TIMEOUT_MS = 5_000
+/** A model that codex's bundled catalogue knows, for the demo model, which has no name of its own. */
+const DEMO_MODEL_NAME = 'gpt-5.5'
+
+const RESPONSE_SCHEMAS: readonly TSchema[] = [
+  ApiErrorSchema,
+  ApprovalSchema,
+  ApprovalListSchema,
+  ApprovalResolvedSchema,
+  AuditRecordSchema,
+  AuditPageSchema,
+  EmptySchema,
+  HealthSchema,
+  PolicyEvaluateResultSchema,
+  ReadySchema,
+  ThreadSchema,
+  ThreadListSchema,
+  TicketSchema,
+  TurnSchema
+]
+
+export interface AppOptions {
+  /** Where the allow-listed variables for codex come from. */
+  env: Readonly<Record<string, string | undefined>>
+  logger?: FastifyBaseLogger
+}
+
+/**
+ * Builds the whole service without listening. The order below is also the order of shutdown, right to left: sessions
+ * settle and close their clients first, the audit log and the store are closed last.
+ */
+export async function buildApp(config: Config, options: AppOptions): Promise<FastifyInstance> {
+  const app = Fastify({
+    loggerInstance: options.logger ?? (createLogger(config.logLevel) as FastifyBaseLogger),
+    bodyLimit: MAX_BODY_BYTES,
+    forceCloseConnections: 'idle'
+  })
+  app.withTypeProvider<TypeBoxTypeProvider>().setValidatorCompiler(TypeBoxValidatorCompiler)
+  for (const schema of RESPONSE_SCHEMAS) app.addSchema(schema)
+
+  const { dataDir, workspaceRoot, auth: authConfig } = config
+  await mkdir(dataDir, { recursive: true, mode: 0o700 })
+  const isDevelopment = authConfig.mode === 'development'
+
+  app.register(errors)
+  app.register(origin, { allowedOrigins: config.corsOrigins, isLoopbackOnly: isDevelopment })
+  app.register(swagger, { version: VERSION })
+  app.register(websocket, { heartbeatMs: config.heartbeatMs })
+  if (authConfig.mode === 'jwt') app.register(jwt, authConfig)
+  app.register(auth, { mode: authConfig.mode })
+  if (config.redisUrl !== undefined) {
+    app.register(redis, { url: config.redisUrl, connectTimeoutMs: REDIS_CONNECT_TIMEOUT_MS })
+  }
+  app.register(store, { dataDir })
+  app.register(audit, { dataDir, key: config.auditKey })
+  app.register(policy, {
+    file: config.policyFile,
+    timeoutMs: config.approval.timeoutMs,
+    maxMs: config.approval.maxMs,
+    protectedRoots: [dataDir, workspaceRoot]
+  })
+  if (config.model.mode === 'demo') app.register(demoModel)
+  app.register(pool, (parent: FastifyInstance) => ({
+    dataDir,
+    workspaceRoot,
+    codexBin: config.codexBin,
+    clientVersion: VERSION,
+    maxProcesses: config.maxProcesses,
+    launcher: noneLauncher,
+    gatewayEnv: options.env,
+    ...modelOptions(parent, config)
+  }))
+  app.register(sessions, (parent: FastifyInstance) => ({
+    approvalMode: config.approval.mode,
+    requestTimeoutMs: config.requestTimeoutMs,
+    idleTimeoutMs: config.idleTimeoutMs,
+    times: () => parent.policy.times(),
+    journal: config.journal
+  }))
+  app.register(clients)
+
+  app.register(healthRoutes, { version: VERSION })
+  app.register(async function protectedRoutes(scope) {
+    scope.addHook('preValidation', scope.authenticate)
+    scope.register(wsRoutes)
+    scope.register(
+      async (api) => {
+        for (const routes of [threadRoutes, approvalRoutes, policyRoutes, auditRoutes, ticketRoutes])
+          api.register(routes)
+      },
+      { prefix: '/api' }
+    )
+  })
+  return app
+}
+
+function modelOptions(
+  app: FastifyInstance,
+  { model }: Config
+): { provider: ModelProvider; model?: string; apiKey?: string } {
+  const name = model.name === undefined ? {} : { model: model.name }
+  if (model.mode === 'demo') {
+    return {
+      provider: { kind: 'custom', baseUrl: app.demoModel.baseUrl, requiresLogin: false },
+      model: model.name ?? DEMO_MODEL_NAME
+    }
+  }
+  const key = model.apiKey === undefined ? {} : { apiKey: model.apiKey }
+  if (model.baseUrl === undefined) return { provider: { kind: 'openai' }, ...name, ...key }
+  const requiresLogin = model.apiKey !== undefined
+  return { provider: { kind: 'custom', baseUrl: model.baseUrl, requiresLogin }, ...name, ...key }
+}
+
+function readVersion(): string {
+  // The build lies one directory deeper than the sources.
+  for (const candidate of ['./package.json', '../package.json']) {
+    try {
+      return (JSON.parse(readFileSync(new URL(candidate, import.meta.url), 'utf8')) as { version: string }).version
+    } catch {}
+  }
+  return '0.0.0'
+}

@@ -1,0 +1,178 @@
+import { totalmem } from 'node:os'
+import { resolve } from 'node:path'
+import { envSchema } from 'env-schema'
+import { type Static, Type } from 'typebox'
+import { ConfigInvalid } from './errors.ts'
+
+const MIB = 1024 * 1024
+/** What one user's codex process and the commands it runs are expected to need, for the default of MAX_PROCESSES. */
+const MEMORY_PER_PROCESS_BYTES = 64 * MIB
+const LOOPBACK_HOSTS = new Set(['127.0.0.1', '::1', 'localhost'])
+
+const optional = (description: string) => Type.Optional(Type.String({ description }))
+const choice = <const T extends readonly string[]>(values: T, fallback: T[number], description: string) =>
+  Type.Unsafe<T[number]>({ type: 'string', enum: [...values], default: fallback, description })
+const milliseconds = (description: string, fallback: number, minimum = 0) =>
+  Type.Integer({ description, default: fallback, minimum, maximum: 2_147_483_647 })
+
+/** Every environment variable that the gateway reads, with its default and meaning. The README's table is made of it. */
+export const EnvironmentSchema = Type.Object({
+  PORT: Type.Integer({
+    description: 'Port to listen on; 0 picks a free one',
+    default: 3000,
+    minimum: 0,
+    maximum: 65535
+  }),
+  HOST: optional('Address to listen on; default 127.0.0.1 without auth or in demo mode, else 0.0.0.0'),
+  DATA_DIR: Type.String({
+    description: 'Where codex homes, the audit log and the store lie',
+    default: './.cloud-codex'
+  }),
+  WORKSPACE_ROOT: optional('Where the users’ workspaces lie; default DATA_DIR/workspaces'),
+  OPENAI_API_KEY: optional('Model key; reaches codex by its login call only, never by a file or variable'),
+  MODEL_BASE_URL: optional('Any Responses-API endpoint; default OpenAI’s. Without it and without a key: demo mode'),
+  MODEL: optional('Default model; codex’s own default when unset'),
+  JWT_SECRET: optional('HS256 secret for tokens, at least 32 characters'),
+  JWT_JWKS_URL: optional('JWKS address for RS256, ES256 and EdDSA tokens, instead of JWT_SECRET'),
+  JWT_ISSUER: optional('Required `iss` of tokens'),
+  JWT_AUDIENCE: optional('Required `aud` of tokens'),
+  REDIS_URL: optional('Redis for session state; unset: an embedded store under DATA_DIR'),
+  CODEX_BIN: optional('codex binary (path, or name on PATH); default the pinned dependency'),
+  ISOLATION: choice(
+    ['auto', 'none'],
+    'auto',
+    'How users’ processes are kept apart; `auto`: the best available (today none)'
+  ),
+  POLICY_FILE: optional('Approval policy (JSON); unset: the built-in policy'),
+  APPROVAL_TIMEOUT_MS: milliseconds('How long an approval waits for an answer', 300_000, 1_000),
+  APPROVAL_MAX_MS: milliseconds('How long it may wait at most, extensions included', 3_600_000, 1_000),
+  APPROVAL_MODE: Type.Union([Type.Literal('on-request'), Type.Literal('strict')], {
+    description:
+      '`on-request`: codex asks when a command wants out of its sandbox; `strict`: it asks for every command',
+    default: 'on-request'
+  }),
+  MAX_PROCESSES: Type.Optional(Type.Integer({ description: 'codex processes at once; default by memory', minimum: 1 })),
+  REQUEST_TIMEOUT_MS: milliseconds('How long codex may take to answer a request', 60_000, 100),
+  IDLE_TIMEOUT_MS: milliseconds('A process with nothing to do for this long is stopped', 900_000, 100),
+  SHUTDOWN_TIMEOUT_MS: milliseconds('Everything is closed within this after SIGTERM', 5_000, 4_000),
+  HEARTBEAT_MS: milliseconds('Interval of WebSocket pings; a socket silent for two is dropped', 30_000, 50),
+  JOURNAL_MAX_EVENTS: Type.Integer({ description: 'Events kept per user for replay', default: 100_000, minimum: 1 }),
+  JOURNAL_MAX_BYTES: Type.Integer({ description: 'The same in bytes', default: 32 * MIB, minimum: 1024 }),
+  JOURNAL_MAX_AGE_MS: milliseconds('The same in age', 86_400_000, 1_000),
+  CORS_ORIGINS: optional('Origins of browser clients on other hosts, separated by commas'),
+  AUDIT_KEY: optional('Key that signs the audit log’s checkpoints'),
+  LOG_LEVEL: choice(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'], 'info', 'pino level'),
+  NODE_ENV: optional('`production` refuses demo mode')
+})
+type Environment = Static<typeof EnvironmentSchema>
+
+export type AuthConfig = { mode: 'development' } | JwtConfig
+export interface JwtConfig {
+  mode: 'jwt'
+  key: { secret: string } | { jwksUrl: string }
+  issuer: string | undefined
+  audience: string | undefined
+}
+
+export interface Config {
+  port: number
+  host: string
+  dataDir: string
+  workspaceRoot: string
+  auth: AuthConfig
+  /** Demo: a scripted model inside the gateway answers. */
+  model: { mode: 'demo' | 'openai' | 'custom'; baseUrl?: string; apiKey?: string; name?: string }
+  redisUrl: string | undefined
+  codexBin: string | undefined
+  policyFile: string | undefined
+  approval: { timeoutMs: number; maxMs: number; mode: 'on-request' | 'strict' }
+  maxProcesses: number
+  requestTimeoutMs: number
+  idleTimeoutMs: number
+  shutdownTimeoutMs: number
+  heartbeatMs: number
+  journal: { maxEvents: number; maxBytes: number; maxAgeMs: number }
+  corsOrigins: string[]
+  auditKey: string | undefined
+  logLevel: string
+}
+
+/** Reads the configuration out of environment variables. Throws ConfigInvalid, which names the variable and its mend. */
+export function loadConfig(env: Readonly<Record<string, string | undefined>>): Config {
+  const vars = readEnvironment(env)
+  const auth = readAuth(vars)
+  const model = readModel(vars)
+  const dataDir = resolve(vars.DATA_DIR)
+  return {
+    port: vars.PORT,
+    host: readHost(vars, auth, model),
+    dataDir,
+    workspaceRoot: resolve(vars.WORKSPACE_ROOT ?? `${dataDir}/workspaces`),
+    auth,
+    model,
+    redisUrl: vars.REDIS_URL,
+    codexBin: vars.CODEX_BIN,
+    policyFile: vars.POLICY_FILE,
+    approval: { timeoutMs: vars.APPROVAL_TIMEOUT_MS, maxMs: vars.APPROVAL_MAX_MS, mode: vars.APPROVAL_MODE },
+    maxProcesses: vars.MAX_PROCESSES ?? Math.max(4, Math.floor(totalmem() / 2 / MEMORY_PER_PROCESS_BYTES)),
+    requestTimeoutMs: vars.REQUEST_TIMEOUT_MS,
+    idleTimeoutMs: vars.IDLE_TIMEOUT_MS,
+    shutdownTimeoutMs: vars.SHUTDOWN_TIMEOUT_MS,
+    heartbeatMs: vars.HEARTBEAT_MS,
+    journal: {
+      maxEvents: vars.JOURNAL_MAX_EVENTS,
+      maxBytes: vars.JOURNAL_MAX_BYTES,
+      maxAgeMs: vars.JOURNAL_MAX_AGE_MS
+    },
+    corsOrigins: (vars.CORS_ORIGINS ?? '').split(',').flatMap((origin) => origin.trim() || []),
+    auditKey: vars.AUDIT_KEY,
+    logLevel: vars.LOG_LEVEL
+  }
+}
+
+function readEnvironment(env: Readonly<Record<string, string | undefined>>): Environment {
+  // An empty variable (`JWT_SECRET=` in a compose file) means unset, never "the empty secret".
+  const data = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value !== ''))
+  try {
+    return envSchema<Environment>({ schema: EnvironmentSchema, data, env: false })
+  } catch (error) {
+    throw new ConfigInvalid((error as Error).message.replaceAll('env/', ''))
+  }
+}
+
+function readAuth(vars: Environment): AuthConfig {
+  const { JWT_SECRET: secret, JWT_JWKS_URL: jwksUrl } = vars
+  if (secret !== undefined && jwksUrl !== undefined) throw new ConfigInvalid('set JWT_SECRET or JWT_JWKS_URL, not both')
+  if (secret === undefined && jwksUrl === undefined) return { mode: 'development' }
+  if (secret !== undefined && secret.length < 32) {
+    throw new ConfigInvalid('JWT_SECRET must have at least 32 characters; make one with: openssl rand -base64 48')
+  }
+  const key = secret === undefined ? { jwksUrl: jwksUrl as string } : { secret }
+  return { mode: 'jwt', key, issuer: vars.JWT_ISSUER, audience: vars.JWT_AUDIENCE }
+}
+
+function readModel(vars: Environment): Config['model'] {
+  const { MODEL_BASE_URL: baseUrl, OPENAI_API_KEY: apiKey, MODEL: name } = vars
+  const mode = baseUrl !== undefined ? 'custom' : apiKey !== undefined ? 'openai' : 'demo'
+  if (mode === 'demo' && vars.NODE_ENV === 'production') {
+    throw new ConfigInvalid('demo mode is refused with NODE_ENV=production; set OPENAI_API_KEY or MODEL_BASE_URL')
+  }
+  return {
+    mode,
+    ...(baseUrl === undefined ? {} : { baseUrl }),
+    ...(apiKey === undefined ? {} : { apiKey }),
+    ...(name === undefined ? {} : { name })
+  }
+}
+
+/** Without auth, or with the scripted model, anybody who reaches the port is a user: loopback only. */
+function readHost(vars: Environment, auth: AuthConfig, model: Config['model']): string {
+  const mustBeLoopback = auth.mode === 'development' || model.mode === 'demo'
+  const host = vars.HOST ?? (mustBeLoopback ? '127.0.0.1' : '0.0.0.0')
+  if (mustBeLoopback && !LOOPBACK_HOSTS.has(host)) {
+    throw new ConfigInvalid(
+      `HOST ${host} is not loopback; set JWT_SECRET or JWT_JWKS_URL, and OPENAI_API_KEY or MODEL_BASE_URL, to serve others`
+    )
+  }
+  return host
+}

@@ -1,0 +1,60 @@
+import fastifyJwt, { type FastifyJWTOptions } from '@fastify/jwt'
+import type { FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { type CryptoKey, createRemoteJWKSet, exportSPKI, type JWTHeaderParameters } from 'jose'
+import { Unauthorized } from '../../errors.ts'
+
+export interface JwtOptions {
+  key: { secret: string } | { jwksUrl: string }
+  issuer: string | undefined
+  audience: string | undefined
+}
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** The token that `request.jwtVerify()` looks at, wherever it came from. */
+    presentedToken: string
+  }
+}
+
+const CLOCK_TOLERANCE_MS = 5_000
+
+/** `request.jwtVerify` with a shared secret (HS256), or with the keys of a JWKS address (RS256, ES256, EdDSA). */
+export default fp<JwtOptions>(
+  async function jwtPlugin(fastify, { key, issuer, audience }) {
+    fastify.decorateRequest('presentedToken', '')
+    const claims = {
+      extractToken: (request: FastifyRequest) => request.presentedToken,
+      clockTolerance: CLOCK_TOLERANCE_MS,
+      ...(issuer === undefined ? {} : { allowedIss: issuer }),
+      ...(audience === undefined ? {} : { allowedAud: audience })
+    }
+    const options: FastifyJWTOptions =
+      'secret' in key
+        ? { secret: key.secret, verify: { ...claims, algorithms: ['HS256'] } }
+        : {
+            decode: { complete: true },
+            secret: jwksKeySource(key.jwksUrl),
+            verify: { ...claims, algorithms: ['RS256', 'ES256', 'EdDSA'] }
+          }
+    await fastify.register(fastifyJwt, options)
+  },
+  { name: 'jwt' }
+)
+
+/** Looks a token's public key up by its `kid`; jose caches the set and limits how often it is fetched. */
+function jwksKeySource(jwksUrl: string) {
+  const keySet = createRemoteJWKSet(new URL(jwksUrl))
+  const pems = new WeakMap<object, Promise<string>>()
+  return async (_request: unknown, token: unknown): Promise<string> => {
+    const { header } = token as { header: JWTHeaderParameters }
+    try {
+      const key = await keySet(header)
+      const pem = pems.get(key) ?? exportSPKI(key as CryptoKey)
+      pems.set(key, pem)
+      return await pem
+    } catch (error) {
+      throw new Unauthorized(`The token's key was not found: ${(error as Error).message}`)
+    }
+  }
+}

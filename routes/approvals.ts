@@ -1,0 +1,48 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyInstance } from 'fastify'
+import { Type } from 'typebox'
+import { ApprovalListSchema, ApprovalResolvedSchema, RespondBodySchema } from '../schemas/approvals.ts'
+import { ApiErrorSchema, IdSchema, ref } from '../schemas/common.ts'
+import { ForUserSchema } from '../schemas/threads.ts'
+import { sessionErrors } from './responses.ts'
+
+const tags = ['approvals']
+
+const approvalRoutes: FastifyPluginAsyncTypebox = async (fastify) => {
+  const sessions = fastify.getDecorator<FastifyInstance['sessions']>('sessions')
+
+  fastify.get(
+    '/approvals',
+    {
+      schema: {
+        operationId: 'listApprovals',
+        tags,
+        summary: 'List the approvals that wait for a decision',
+        querystring: ForUserSchema,
+        response: { 200: ref(ApprovalListSchema), ...sessionErrors }
+      }
+    },
+    async ({ identity }) => ({ approvals: sessions.find(identity.userId)?.pendingApprovals() ?? [] })
+  )
+
+  fastify.post(
+    '/approvals/:approvalId/respond',
+    {
+      schema: {
+        operationId: 'respondToApproval',
+        tags,
+        summary: 'Decide an approval; the first answer wins',
+        params: Type.Object({ approvalId: IdSchema }),
+        querystring: ForUserSchema,
+        body: RespondBodySchema,
+        response: { 200: ref(ApprovalResolvedSchema), 409: ref(ApiErrorSchema), ...sessionErrors }
+      }
+    },
+    async ({ identity, params: { approvalId }, body }) => {
+      const session = await sessions.open(identity.userId)
+      return session.respond(approvalId, body, identity)
+    }
+  )
+}
+
+export default approvalRoutes

@@ -1,0 +1,40 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyInstance } from 'fastify'
+import { Type } from 'typebox'
+import type { WebSocket } from 'ws'
+import { UserIdSchema } from '../schemas/common.ts'
+
+const QuerySchema = Type.Object(
+  {
+    userId: Type.Optional(UserIdSchema),
+    ticket: Type.Optional(Type.String({ maxLength: 128 })),
+    epoch: Type.Optional(Type.String({ maxLength: 64 })),
+    since: Type.Optional(Type.Integer({ minimum: 0 }))
+  },
+  { additionalProperties: false }
+)
+
+/** The gateway's own message protocol over WebSocket. */
+const wsRoutes: FastifyPluginAsyncTypebox = async (fastify) => {
+  const clients = fastify.getDecorator<FastifyInstance['clients']>('clients')
+
+  fastify.get(
+    '/ws',
+    {
+      websocket: true,
+      schema: { querystring: QuerySchema },
+      // Before the upgrade: what goes wrong is an HTTP status, and no message can come in while the session opens.
+      preHandler: clients.openSession
+    },
+    (socket: WebSocket, request) => {
+      const { epoch, since } = request.query
+      clients.attachWebSocket(
+        socket,
+        request,
+        epoch === undefined || since === undefined ? undefined : { epoch, since }
+      )
+    }
+  )
+}
+
+export default wsRoutes
