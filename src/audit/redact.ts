@@ -36,9 +36,20 @@ const TOKENS = new RegExp(
   'g'
 )
 
-/** A shell-like word: quoted pieces, escapes and plain characters in any mix. An open quote runs to the end. */
-const VALUE = String.raw`(?:"(?:[^"\\]|\\[\s\S])*(?:"|$)|'[^']*(?:'|$)|\\[\s\S]|[^\s"'\\&;|])+`
-const WORD = new RegExp(VALUE, 'y')
+/** An open quote runs to the end. */
+const DOUBLE = String.raw`"(?:[^"\\]|\\[\s\S])*(?:"|$)`
+const SINGLE = `'[^']*(?:'|$)`
+const PLAIN = String.raw`\\[\s\S]|[^\s"'\\&;|]`
+
+/** A shell word that stops at the quote it stands in; a quoted JSON value stops before the comma. */
+function wordIn(quote: Quote): RegExp {
+  const pieces = [PLAIN, ...(quote === '"' ? [] : [DOUBLE]), ...(quote === "'" ? [] : [SINGLE])].join('|')
+  return new RegExp(String.raw`(?:\[REDACTED\]|${DOUBLE}|${SINGLE})(?:(?=[,}\])])|(?:${pieces})*)|(?:${pieces})+`, 'y')
+}
+
+type Quote = '' | '"' | "'"
+const WORDS: Record<Quote, RegExp> = { '': wordIn(''), '"': wordIn('"'), "'": wordIn("'") }
+
 /** The name and the sign only: a value is taken when its name is secret, or `a="TOKEN=x"` would hide its inside. */
 const ASSIGNMENT = /(?<![\w.-])([\w.-]{1,128})\\?["']?\s{0,2}[=:]\s{0,2}/g
 const FLAG = /(?<![\w-])--?([A-Za-z][\w-]{0,64})\s{1,4}(?![\s-])/g
@@ -93,15 +104,32 @@ function redactAll(text: string): string {
 function redactValues(text: string, pattern: RegExp): string {
   let out = ''
   let done = 0
+  let scanned = 0
+  let quote: Quote = ''
   for (const match of text.matchAll(pattern)) {
     const start = match.index + match[0].length
     if (match.index < done || !isSecretName(match[1] ?? '')) continue
-    WORD.lastIndex = start
-    if (!WORD.test(text)) continue
+    quote = quoteAt(text, scanned, start, quote)
+    scanned = start
+    const word = WORDS[quote]
+    word.lastIndex = start
+    if (!word.test(text)) continue
     out += text.slice(done, start) + REDACTED
-    done = WORD.lastIndex
+    done = word.lastIndex
   }
   return out + text.slice(done)
+}
+
+/** The quote that is open at `to`, when `quote` was open at `from`. */
+function quoteAt(text: string, from: number, to: number, quote: Quote): Quote {
+  let open = quote
+  for (let at = from; at < to; at++) {
+    const char = text[at]
+    if (char === '\\' && open !== "'") at++
+    else if (char === open) open = ''
+    else if (open === '' && (char === '"' || char === "'")) open = char
+  }
+  return open
 }
 
 /** Cuts before the last blank: half of a token may no longer look like one. */

@@ -6,7 +6,7 @@ import { listSegments } from '../../src/audit/segments.ts'
 import { verifyAudit } from '../../src/audit/verify.ts'
 import { type ApprovalRecord, approval, fill, KEY, readRecords, readSegments, startWriter } from './fixtures.ts'
 
-const ROUNDS = process.env.FULL ? 200 : Number(process.env.R ?? 15)
+const ROUNDS = process.env.FULL ? 200 : 15
 
 function acksOf(lines: string[]): Map<string, number> {
   const acks = lines.map((line) => /^(\d+) (\S+)$/.exec(line)).filter((match) => match !== null)
