@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { readFile, rename, writeFile } from 'node:fs/promises'
+import { rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { PROCESS_MARK } from '../isolation/process-tree.ts'
 
@@ -10,8 +10,8 @@ export interface CodexConfigOptions {
   provider: ModelProvider
   /** Default model; codex's own default when undefined. */
   model?: string
-  /** Directories (as codex sees them) whose repository settings must not be trusted. */
-  untrustedDirectories: readonly string[]
+  /** The user's workspace as codex sees it. */
+  workspace: string
   mark: string
   /** PATH of the commands that the agent runs. */
   commandPath: string
@@ -52,15 +52,6 @@ export async function writeCodexConfig(codexHome: string, options: CodexConfigOp
   await rename(draft, file)
 }
 
-/**
- * The directories that an earlier `config.toml` of this home names, whatever trust it gives them: a thread may be
- * resumed in any of them, and codex trusts a repository it has no entry for. Empty when there is no file.
- */
-export async function readKnownDirectories(codexHome: string): Promise<string[]> {
-  const text = await readFile(join(codexHome, 'config.toml'), 'utf8').catch(() => '')
-  return [...text.matchAll(/^\[projects\.("(?:[^"\\]|\\.)*")\]$/gm)].flatMap(([, quoted]) => unquote(quoted ?? ''))
-}
-
 /** The text of `config.toml` (source of each setting: PROTOCOL facts of codex 0.169). */
 export function renderCodexConfig(options: CodexConfigOptions): string {
   return [
@@ -78,7 +69,9 @@ export function renderCodexConfig(options: CodexConfigOptions): string {
     table('sandbox_workspace_write', ['exclude_slash_tmp = true', 'exclude_tmpdir_env_var = true']),
     table('shell_environment_policy', ['inherit = "core"', 'ignore_default_excludes = false']),
     table('shell_environment_policy.set', renderCommandEnvironment(options)),
-    ...options.untrustedDirectories.map((path) => table(`projects.${quote(path)}`, ['trust_level = "untrusted"'])),
+    // codex trusts a directory it has no word about, and runs what its .codex/config.toml names. This is for the
+    // workspace itself; for directories below it the same goes with each thread (see method-guards.ts).
+    table(`projects.${quote(options.workspace)}`, ['trust_level = "untrusted"']),
     table(
       'features',
       FEATURES_OFF.map((feature) => `${feature} = false`)
@@ -119,12 +112,4 @@ function table(name: string, lines: string[]): string {
 /** A TOML basic string; JSON's escapes are a subset of TOML's, save that TOML wants DEL escaped too. */
 function quote(text: string): string {
   return JSON.stringify(text).replaceAll('\u007f', '\\u007F')
-}
-
-function unquote(quoted: string): string[] {
-  try {
-    return [JSON.parse(quoted) as string]
-  } catch {
-    return []
-  }
 }

@@ -4,7 +4,7 @@ import { PoolFull, ShuttingDown, withDetails } from '../../errors.ts'
 import type { Launcher } from '../isolation/launcher.ts'
 import { killMarked } from '../isolation/process-tree.ts'
 import { type DirectoryRoots, prepareUserDirectories, type UserDirectories, userKey } from '../session/directories.ts'
-import { type ModelProvider, readKnownDirectories, writeCodexConfig } from './config-file.ts'
+import { type ModelProvider, writeCodexConfig } from './config-file.ts'
 import { codexEnvironment, DEFAULT_PATH } from './environment.ts'
 import { HomeTemplate } from './home-template.ts'
 import { CodexProcess, type ProcessHandlers } from './process.ts'
@@ -24,17 +24,6 @@ export interface PoolOptions extends DirectoryRoots {
   /** Reaches codex by account/login/start only: never a file, never a variable. */
   apiKey?: string
   gatewayEnv: Readonly<Record<string, string | undefined>>
-}
-
-/** A started process with what its owner needs to use it. */
-export interface PooledProcess {
-  process: CodexProcess
-  /** On the host. */
-  directories: UserDirectories
-  /** As codex sees them. */
-  view: UserDirectories
-  /** Marks a directory (as codex sees it) as not trusted, before a thread starts there: codex trusts what it has no entry for. */
-  distrust(paths: readonly string[]): Promise<void>
 }
 
 /** Starts codex processes within a limit, and ends them all. One process per user is the sessions' business. */
@@ -84,7 +73,7 @@ export class ProcessPool {
       }
       const directories = { codexHome, home: codexHome, workspace: codexHome }
       const mark = this.#newMark()
-      await this.#writeConfig(directories, mark, new Set())
+      await this.#writeConfig(directories, mark)
       const process = this.#spawn(directories, mark, silent)
       await process.initialize(this.#options.clientVersion).finally(() => process.stop())
     })
@@ -99,7 +88,7 @@ export class ProcessPool {
    * Starts a user's process: directories, config, handshake, login. Throws PoolFull (all slots in use),
    * ProcessStartFailed or ShuttingDown. The slot is free again when the process is gone.
    */
-  async start(userId: string, handlers: ProcessHandlers): Promise<PooledProcess> {
+  async start(userId: string, handlers: ProcessHandlers): Promise<CodexProcess> {
     if (this.#closed) throw new ShuttingDown()
     const { maxProcesses } = this.#options
     if (this.#reserved >= maxProcesses) {
@@ -124,13 +113,11 @@ export class ProcessPool {
     await Promise.all([...this.#processes].map((process) => process.stop()))
   }
 
-  async #start(userId: string, handlers: ProcessHandlers, release: () => void): Promise<PooledProcess> {
+  async #start(userId: string, handlers: ProcessHandlers, release: () => void): Promise<CodexProcess> {
     const directories = await this.prepareDirectories(userId)
     await this.#template.seed(directories.codexHome)
-    const view = this.#options.launcher.view(directories)
-    const untrusted = new Set([view.workspace, ...(await readKnownDirectories(directories.codexHome))])
     const mark = this.#newMark()
-    await this.#writeConfig(directories, mark, untrusted)
+    await this.#writeConfig(directories, mark)
     if (this.#closed) throw new ShuttingDown()
     const process = this.#spawn(directories, mark, {
       ...handlers,
@@ -143,16 +130,7 @@ export class ProcessPool {
     this.#processes.add(process)
     await process.initialize(this.#options.clientVersion)
     await this.#login(process)
-    return {
-      process,
-      directories,
-      view,
-      distrust: async (paths) => {
-        if (paths.every((path) => untrusted.has(path))) return
-        for (const path of paths) untrusted.add(path)
-        await this.#writeConfig(directories, mark, untrusted)
-      }
-    }
+    return process
   }
 
   #spawn(directories: UserDirectories, mark: string, handlers: ProcessHandlers): CodexProcess {
@@ -173,14 +151,14 @@ export class ProcessPool {
     }
   }
 
-  #writeConfig(directories: UserDirectories, mark: string, untrusted: ReadonlySet<string>): Promise<void> {
-    const { provider, model, gatewayEnv } = this.#options
+  #writeConfig(directories: UserDirectories, mark: string): Promise<void> {
+    const { provider, model, gatewayEnv, launcher } = this.#options
     return writeCodexConfig(directories.codexHome, {
       provider,
       ...(model === undefined ? {} : { model }),
       mark,
       commandPath: gatewayEnv.PATH ?? DEFAULT_PATH,
-      untrustedDirectories: [...untrusted]
+      workspace: launcher.view(directories).workspace
     })
   }
 

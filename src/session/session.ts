@@ -1,38 +1,22 @@
-import { CodexError, Forbidden, ShuttingDown, withDetails } from '../../errors.ts'
+import { Forbidden, ShuttingDown } from '../../errors.ts'
 import type { Approval, ApprovalResolved, RespondBody } from '../../schemas/approvals.ts'
 import type { Identity } from '../../schemas/identity.ts'
 import type { SessionStateName } from '../../schemas/server-messages.ts'
 import { ApprovalLedger, type LedgerTimes, type PolicyVerdict, type Settlement } from '../approvals/ledger.ts'
-import { toCodedError } from '../codex/codex-errors.ts'
-import { asObject, asText, type JsonObject } from '../codex/json.ts'
+import type { JsonObject } from '../codex/json.ts'
 import type { ApprovalMode } from '../codex/method-guards.ts'
 import { roleAtLeast } from '../codex/methods.ts'
-import { checkReply, guardParams } from '../codex/params.ts'
-import type { PooledProcess, ProcessPool } from '../codex/pool.ts'
-import type { ProcessExit } from '../codex/process.ts'
+import type { ProcessPool } from '../codex/pool.ts'
+import type { CodexProcess, ProcessExit } from '../codex/process.ts'
 import type { ServerCall } from '../codex/rpc-peer.ts'
 import { type Question, readServerRequest } from '../codex/server-requests.ts'
 import type { Journal } from '../journal/journal.ts'
 import { Broadcast } from './broadcast.ts'
 import type { ClientSink, JournalPosition, SessionClient } from './client.ts'
+import { CodexCalls } from './codex-calls.ts'
 import type { UserDirectories } from './directories.ts'
 import { ThreadTracker } from './thread-tracker.ts'
-import { ancestorsInWorkspace, resolveWorkspaceDirectory, resolveWorkspacePath } from './workspace.ts'
-
-/** Methods that codex answers only for a thread that this process has loaded. */
-const NEEDS_LOADED_THREAD = new Set([
-  'turn/start',
-  'turn/steer',
-  'turn/interrupt',
-  'review/start',
-  'thread/compact/start',
-  'thread/revert',
-  'thread/backgroundTerminals/clean',
-  'thread/backgroundTerminals/list',
-  'thread/backgroundTerminals/terminate',
-  'thread/queue/start'
-])
-const LOADS_THREAD = new Set(['thread/start', 'thread/resume', 'thread/fork'])
+import { workspacePaths } from './workspace.ts'
 
 export interface SessionLog {
   info(fields: object, message: string): void
@@ -73,8 +57,9 @@ export class Session {
   readonly #ledger: ApprovalLedger
   readonly #tracker: ThreadTracker
   readonly #broadcast: Broadcast
+  readonly #calls: CodexCalls
   #state: SessionStateName = 'cold'
-  #process: Promise<PooledProcess> | undefined
+  #process: Promise<CodexProcess> | undefined
   #stopReason: string | undefined
   #lastActiveAtMs = Date.now()
 
@@ -89,6 +74,16 @@ export class Session {
       pendingApprovals: this.pendingApprovals()
     }))
     this.#tracker = new ThreadTracker((requestId) => this.#ledger.onResolvedByCodex(requestId))
+    this.#calls = new CodexCalls({
+      tracker: this.#tracker,
+      paths: workspacePaths(this.directories, this.view),
+      approvalMode: options.approvalMode,
+      timeoutMs: options.requestTimeoutMs,
+      onMismatch: (method, mismatches) => {
+        const fields = { userId: this.userId, method, mismatches }
+        options.log.error(fields, 'codex runs a thread under another policy than the gateway’s')
+      }
+    })
     this.#ledger = new ApprovalLedger({
       decide: (question) => options.decide(question, this),
       record: (settlement) => options.record(settlement, this),
@@ -162,34 +157,19 @@ export class Session {
    */
   async request(method: string, params: unknown, { roles }: Actor): Promise<RequestResult> {
     this.#touch()
-    const used: string[] = []
-    const guarded = await guardParams({
-      method,
-      params,
-      roles,
-      mode: this.#options.approvalMode,
-      resolveDirectory: async (path) => {
-        const directory = await resolveWorkspaceDirectory(path, this.directories, this.view)
-        used.push(...ancestorsInWorkspace(directory, this.view.workspace))
-        return directory
-      },
-      resolvePath: (path) => resolveWorkspacePath(path, this.directories, this.view)
-    })
-    const pooled = await this.#ensureProcess()
-    await pooled.distrust(used)
-    const checked = guarded.params as JsonObject
-    if (NEEDS_LOADED_THREAD.has(method)) await this.#loadThread(pooled, asText(checked.threadId))
-    return { payload: await this.#forward(pooled, method, checked), dropped: guarded.dropped }
+    const { params: checked, dropped } = await this.#calls.guard(method, params, roles)
+    const payload = await this.#calls.run(await this.#ensureProcess(), method, checked)
+    return { payload, dropped }
   }
 
   /** Stops the process, telling the clients why; the next request starts it again. */
   async stopProcess(reason: string): Promise<void> {
     const running = this.#process
     if (!running) return
-    const pooled = await running.catch(() => undefined)
-    if (!pooled || this.#process !== running) return
+    const process = await running.catch(() => undefined)
+    if (!process || this.#process !== running) return
     this.#stopReason = reason
-    await pooled.process.stop()
+    await process.stop()
   }
 
   /** Ends the session: approvals settled, process stopped, clients closed. */
@@ -200,55 +180,16 @@ export class Session {
     this.#broadcast.close(code, reason)
   }
 
-  async #forward(pooled: PooledProcess, method: string, params: JsonObject): Promise<JsonObject> {
-    let result: JsonObject
-    try {
-      result = asObject(await pooled.process.request(method, params, this.#options.requestTimeoutMs))
-    } catch (error) {
-      throw toCodedError(error, method)
-    }
-    const mismatches = checkReply(method, result, this.#options.approvalMode)
-    if (mismatches.length > 0) {
-      this.#options.log.error({ userId: this.userId, method, mismatches }, 'codex runs a thread under another policy')
-      throw withDetails(new CodexError('codex did not take the approval policy of the gateway'), { mismatches })
-    }
-    return this.#withIds(method, result)
-  }
-
-  #withIds(method: string, result: JsonObject): JsonObject {
-    const threadId = asText(asObject(result.thread).id)
-    const turnId = asText(asObject(result.turn).id)
-    if (LOADS_THREAD.has(method) && threadId !== undefined) this.#tracker.markLoaded(threadId)
-    return {
-      ...result,
-      ...(threadId === undefined ? {} : { threadId }),
-      ...(turnId === undefined ? {} : { turnId })
-    }
-  }
-
-  async #loadThread(pooled: PooledProcess, threadId: string | undefined): Promise<void> {
-    if (threadId === undefined || this.#tracker.isLoaded(threadId)) return
-    const { params } = await guardParams({
-      method: 'thread/resume',
-      params: { threadId, excludeTurns: true },
-      roles: ['user'],
-      mode: this.#options.approvalMode,
-      resolveDirectory: (path) => resolveWorkspaceDirectory(path, this.directories, this.view),
-      resolvePath: (path) => resolveWorkspacePath(path, this.directories, this.view)
-    })
-    await this.#forward(pooled, 'thread/resume', params as JsonObject)
-  }
-
-  #ensureProcess(): Promise<PooledProcess> {
+  #ensureProcess(): Promise<CodexProcess> {
     if (this.#state === 'closing') return Promise.reject(new ShuttingDown())
     this.#process ??= this.#startProcess()
     return this.#process
   }
 
-  async #startProcess(): Promise<PooledProcess> {
+  async #startProcess(): Promise<CodexProcess> {
     let exited = false
     try {
-      const pooled = await this.#options.pool.start(this.userId, {
+      const process = await this.#options.pool.start(this.userId, {
         onNotification: (method, line) => this.#onNotification(method, line),
         onRequest: (call) => this.#onServerRequest(call),
         onBatchEnd: () => this.#onBatchEnd(),
@@ -259,7 +200,7 @@ export class Session {
         }
       })
       if (!exited) this.#setState('ready')
-      return pooled
+      return process
     } catch (error) {
       this.#process = undefined
       throw error

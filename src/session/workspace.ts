@@ -1,50 +1,43 @@
-import { mkdir, realpath, stat } from 'node:fs/promises'
+import { lstat, mkdir, realpath, stat } from 'node:fs/promises'
 import { basename, dirname, isAbsolute, join, normalize, relative, sep } from 'node:path'
 import { OutsideWorkspace } from '../../errors.ts'
+import type { WorkspacePaths } from '../codex/method-guards.ts'
 import type { UserDirectories } from './directories.ts'
 
 /**
- * Confines a directory that a client names to the user's workspace, and makes it if it is missing. Relative paths count
- * from the workspace, absolute ones are as codex sees them. Returns the path as codex sees it, symlinks resolved.
- * Throws OutsideWorkspace. A symlink that changes after the check is what OS isolation is for.
+ * Confines the paths that clients name to a user's workspace. Relative paths count from the workspace, absolute ones are
+ * as codex sees them; what comes back is as codex sees it, symlinks resolved. Both reject with OutsideWorkspace. A
+ * symlink that changes after the check is what OS isolation is for.
+ *
+ * @param directories on the host
+ * @param view the same as codex sees them
  */
-export async function resolveWorkspaceDirectory(
-  path: string,
-  directories: UserDirectories,
-  view: UserDirectories
-): Promise<string> {
-  const hostPath = join(directories.workspace, relativeToWorkspace(path, view))
-  const real = await realDirectory(hostPath, directories.workspace)
-  if (real === undefined) throw new OutsideWorkspace(path)
-  return join(view.workspace, relative(directories.workspace, real))
+export function workspacePaths(directories: UserDirectories, view: UserDirectories): WorkspacePaths {
+  const root = directories.workspace
+  const resolveWith = (resolve: (hostPath: string, root: string) => Promise<string | undefined>) => {
+    return async (path: string) => {
+      const inside = isAbsolute(path) ? relative(view.workspace, normalize(path)) : normalize(path)
+      const isPlain = !path.includes('\0') && !escapes(inside)
+      const real = isPlain ? await resolve(join(root, inside), root) : undefined
+      if (real === undefined) throw new OutsideWorkspace(path)
+      return join(view.workspace, relative(root, real))
+    }
+  }
+  return { resolveDirectory: resolveWith(realDirectory), resolvePath: resolveWith(realPath) }
 }
 
-/** The same for a file or a filter: nothing is made, and what is missing is judged by its nearest existing ancestor. */
-export async function resolveWorkspacePath(
-  path: string,
-  directories: UserDirectories,
-  view: UserDirectories
-): Promise<string> {
-  const inside = relativeToWorkspace(path, view)
-  const missing: string[] = []
-  let current = join(directories.workspace, inside)
-  let real = await realpath(current).catch(() => undefined)
-  while (real === undefined && current !== directories.workspace) {
-    missing.unshift(basename(current))
-    current = dirname(current)
-    real = await realpath(current).catch(() => undefined)
-  }
-  if (real === undefined || escapes(relative(directories.workspace, real))) throw new OutsideWorkspace(path)
-  return join(view.workspace, relative(directories.workspace, real), ...missing)
-}
-
-/** The directories from `path` up to and with the workspace (all as codex sees them). */
-export function ancestorsInWorkspace(path: string, workspace: string): string[] {
-  const found = [path]
-  for (let current = path; current !== workspace && current.startsWith(workspace); current = dirname(current)) {
-    found.push(dirname(current))
-  }
-  return found
+/** The real path below `root`; what does not exist yet is kept as it is written below its nearest existing ancestor. */
+async function realPath(path: string, root: string): Promise<string | undefined> {
+  const real = await realpath(path).catch(() => undefined)
+  if (real !== undefined) return escapes(relative(root, real)) ? undefined : real
+  const isDangling = await lstat(path).then(
+    () => true,
+    () => false
+  )
+  // A link to nowhere may lead anywhere once its target exists.
+  if (isDangling || path === root) return undefined
+  const parent = await realPath(dirname(path), root)
+  return parent === undefined ? undefined : join(parent, basename(path))
 }
 
 /**
@@ -71,12 +64,6 @@ async function makeDirectory(path: string): Promise<string | undefined> {
     // A dangling symlink, a file in the way, or no permission.
     return undefined
   }
-}
-
-function relativeToWorkspace(path: string, view: UserDirectories): string {
-  const inside = isAbsolute(path) ? relative(view.workspace, normalize(path)) : normalize(path)
-  if (path.includes('\0') || escapes(inside)) throw new OutsideWorkspace(path)
-  return inside
 }
 
 function escapes(relativePath: string): boolean {

@@ -1,0 +1,88 @@
+import { CodexError, withDetails } from '../../errors.ts'
+import type { Role } from '../../schemas/common.ts'
+import { toCodedError } from '../codex/codex-errors.ts'
+import { asObject, asText, type JsonObject } from '../codex/json.ts'
+import type { ApprovalMode, WorkspacePaths } from '../codex/method-guards.ts'
+import { checkReply, guardParams, type ReplyMismatch } from '../codex/params.ts'
+import type { CodexProcess } from '../codex/process.ts'
+import type { ThreadTracker } from './thread-tracker.ts'
+
+/** Methods that codex answers only for a thread that this process has loaded. */
+const NEEDS_LOADED_THREAD = new Set([
+  'turn/start',
+  'turn/steer',
+  'turn/interrupt',
+  'review/start',
+  'thread/compact/start',
+  'thread/revert',
+  'thread/backgroundTerminals/clean',
+  'thread/backgroundTerminals/list',
+  'thread/backgroundTerminals/terminate',
+  'thread/queue/start'
+])
+const LOADS_THREAD = new Set(['thread/start', 'thread/resume', 'thread/fork'])
+
+export interface CodexCallsOptions {
+  tracker: ThreadTracker
+  paths: WorkspacePaths
+  approvalMode: ApprovalMode
+  timeoutMs: number
+  onMismatch(method: string, mismatches: ReplyMismatch[]): void
+}
+
+/** The requests of a session's clients to codex: guarded on the way up, loaded threads seen to, replies checked. */
+export class CodexCalls {
+  readonly #options: CodexCallsOptions
+
+  constructor(options: CodexCallsOptions) {
+    this.#options = options
+  }
+
+  /** What codex may get of a client's params; see guardParams. */
+  async guard(method: string, params: unknown, roles: readonly Role[]) {
+    const { approvalMode: mode, paths } = this.#options
+    const guarded = await guardParams({ method, params, roles, mode, ...paths })
+    return { params: guarded.params as JsonObject, dropped: guarded.dropped }
+  }
+
+  /**
+   * Sends guarded params; loads the thread first where codex wants it loaded. The result also has `threadId` and
+   * `turnId` where it is about one. Rejects with coded errors only.
+   */
+  async run(process: CodexProcess, method: string, params: JsonObject): Promise<JsonObject> {
+    if (NEEDS_LOADED_THREAD.has(method)) await this.#loadThread(process, asText(params.threadId))
+    return this.#forward(process, method, params)
+  }
+
+  async #forward(process: CodexProcess, method: string, params: JsonObject): Promise<JsonObject> {
+    let result: JsonObject
+    try {
+      result = asObject(await process.request(method, params, this.#options.timeoutMs))
+    } catch (error) {
+      throw toCodedError(error, method)
+    }
+    const mismatches = checkReply(method, result, this.#options.approvalMode)
+    if (mismatches.length > 0) {
+      this.#options.onMismatch(method, mismatches)
+      throw withDetails(new CodexError('codex did not take the approval policy of the gateway'), { mismatches })
+    }
+    return this.#withIds(method, result)
+  }
+
+  #withIds(method: string, result: JsonObject): JsonObject {
+    const threadId = asText(asObject(result.thread).id)
+    const turnId = asText(asObject(result.turn).id)
+    if (LOADS_THREAD.has(method) && threadId !== undefined) this.#options.tracker.markLoaded(threadId)
+    return {
+      ...result,
+      ...(threadId === undefined ? {} : { threadId }),
+      ...(turnId === undefined ? {} : { turnId })
+    }
+  }
+
+  async #loadThread(process: CodexProcess, threadId: string | undefined): Promise<void> {
+    if (threadId === undefined || this.#options.tracker.isLoaded(threadId)) return
+    const { params } = await this.guard('thread/resume', { threadId, excludeTurns: true }, ['user'])
+    await this.#forward(process, 'thread/resume', params)
+  }
+}
