@@ -23,15 +23,24 @@ const PIECES = [
   ...[' ', ' ', ' ', ' ', '  ', '\t', '\n', ' ; ', ' && ', ' || ', ' | ', ';', '&&', '|', '||', '\n\n'],
   ...["'", '"', "''", '""', "'q r'", '"q r"', "'$a'", '"\\""', '"\\\\"', '"a\\b"', "'\\'", '"`"', '"$"', "'a\nb'"],
   ...['\\', '$', '`', '<', '>', '(', ')', '{', '}', '*', '?', '[', ']', '~', '#', '!', '^', '=', '&', '|&', ';;'],
-  ...['~', '=~', ':~', '$(', '$((', '${', '<(', '<<', '\\\n', '$\'', '$"', '{a,b}', '2>&1', '0<(', '!!', '^a^b'],
+  ...['~', '=~', ':~', '$(', '$((', '${', '<(', '<<', '\\\n', "$'", '$"', '{a,b}', '2>&1', '0<(', '!!', '^a^b'],
   ...['\r', '\v', '\f', '\u0000', '\u00a0', '\u2028', '\u0085', '\u200b', '\u001b', 'é', '\u3000'],
   ...['if', 'then', 'fi', 'do', 'done', 'case', 'in', 'esac', 'for', 'while', 'until', 'time', 'coproc', 'function'],
   ...['select', '[[', ']]', 'select', 'else', 'elif', '!', '{', '}', 'A=1', 'a+=1', 'a[0]=1']
 ]
 /** Pieces of the grammar alone: these make the long accepted scripts that random text rarely makes. */
-const PLAIN_PIECES = 40
+const PLAIN_PIECES = 46
+
+/** Every piece in every position, so that no seed can miss one. */
+function* everyPiece(): Generator<string> {
+  for (const piece of PIECES) {
+    yield* [piece, `aa ${piece}`, `aa b${piece}`, `aa ${piece}b`, `aa x=${piece}`, `${piece} aa`, `aa; ${piece} bb`]
+    yield* [`aa "${piece}"`, `aa '${piece}'`, `aa "b\\${piece}"`]
+  }
+}
 
 function* randomScripts(count: number, seed: number): Generator<string> {
+  yield* everyPiece()
   let state = seed >>> 0
   const below = (limit: number): number => {
     state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0
@@ -46,16 +55,19 @@ function* randomScripts(count: number, seed: number): Generator<string> {
   }
 }
 
-/** Reads NUL-separated scripts and logs, for each, the argv of every command that bash looked for. */
+/**
+ * Reads NUL-separated scripts and logs, for each, the argv of every command that bash looked for. One printf
+ * without a newline is one write: the commands of a pipeline log at the same time.
+ */
 const ORACLE = String.raw`
 exec 3>>"$1"
-command_not_found_handle() { printf 'C%s' "$index"; printf '\0%s' "$@"; printf '\0\n\0'; return "$status"; } >&3
+command_not_found_handle() { printf '%s\0' "C$index" "${'$'}{@//$'\n'/$'\2'}" $'\1'; return "$status"; } >&3
 PATH=/nonexistent
 index=0
 while IFS= read -r -d '' script; do
   for status in 0 1; do
     ( eval -- "$script" ) </dev/null >/dev/null 2>&1
-    printf 'E%s\0%s\0\n\0' "$index" "$?" >&3
+    printf '%s\0' "E$index" "$?" $'\1' >&3
   done
   index=$((index + 1))
 done
@@ -78,11 +90,11 @@ function runInBash(directory: string, scripts: readonly string[]): Observed[] {
   })
   if (run.status !== 0) throw new Error(`the oracle failed: ${run.stderr}`)
   const observed = scripts.map((): Observed => ({ commands: [], exits: [] }))
-  for (const record of readFileSync(log, 'utf8').split('\0\n\0').slice(0, -1)) {
+  for (const record of readFileSync(log, 'utf8').split('\0\u0001\0').slice(0, -1)) {
     const [head = '', ...words] = record.split('\0')
     const of = observed[Number(head.slice(1))]
     if (of === undefined) throw new Error(`the oracle logged an unknown script: ${record}`)
-    if (head.startsWith('C')) of.commands.push(words)
+    if (head.startsWith('C')) of.commands.push(words.map((word) => word.replaceAll('\u0002', '\n')))
     else of.exits.push(Number(words[0]))
   }
   return observed

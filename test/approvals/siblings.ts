@@ -80,7 +80,7 @@ export const READ_ONLY_SIBLINGS = [
   'find . -type f -mtime -1',
   "find src -name '*.js' -o -name '*.ts'",
   "find . '(' -name a -o -name b ')' -print",
-  "find . -type d -name node_modules -prune -o -type f -print",
+  'find . -type d -name node_modules -prune -o -type f -print',
   'find . -maxdepth 1 -printf "%f\\n"',
   'find /tmp/out -empty',
   "find . '!' -name '*.md'",
@@ -134,7 +134,7 @@ export const READ_ONLY_SIBLINGS = [
   'ls |\nwc -l',
   "/bin/bash -lc 'ls -la\npwd\n'",
   'sh -c "git status"',
-  "bash -lc 'grep -n \"it\"\"s\" a.txt'"
+  'bash -lc \'grep -n "it""s" a.txt\''
 ]
 
 export const UNPROVEN_SIBLINGS = [
@@ -454,7 +454,7 @@ export const UNPROVEN_SIBLINGS = [
   'bash',
   '/usr/local/bin/bash -c ls',
   "bash -lc 'bash -c ls'",
-  "bash -lc \"bash -lc 'ls'\"",
+  'bash -lc "bash -lc \'ls\'"',
   '/usr/bin/../bin/ls',
   '/bin/x/ls',
   './ls',
