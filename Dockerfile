@@ -20,6 +20,9 @@ RUN apt-get update \
   && install -d -o 10001 -g 10001 -m 0700 /data \
   && install -d /home/codex/.agents/skills /etc/codex/skills
 # Without /etc/codex/skills and ~/.agents/skills every idle codex watches /etc and ~ and wakes at each read there.
+# The kernel hides the environment and memory of a process from others of its user when that user may not read its
+# program: so a command that got out of its sandbox finds no key in /proc. `node` stays as it was, for the commands.
+RUN install -m 0711 "$(command -v node)" /usr/local/bin/cloud-codex && chmod 0711 "$(command -v tini)"
 
 WORKDIR /app
 COPY --from=build /app/package.json ./
@@ -34,8 +37,8 @@ USER 10001:10001
 VOLUME /data
 EXPOSE 3000
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["node", "docker/healthcheck.mjs"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["cloud-codex", "docker/healthcheck.mjs"]
 # The gateway handles SIGTERM itself (close-with-grace), but as process 1 it would also inherit the children of every
 # codex that was killed and never reap them: tini passes signals on and reaps.
 ENTRYPOINT ["tini", "--"]
-CMD ["node", "dist/server.js"]
+CMD ["cloud-codex", "dist/server.js"]

@@ -121,6 +121,7 @@ export async function buildApp(config: Config, options: AppOptions): Promise<Fas
   app.register(healthRoutes, { version: VERSION })
   app.register(async function protectedRoutes(scope) {
     scope.addHook('preValidation', scope.authenticate)
+    scope.addHook('preHandler', scope.recordAccess)
     scope.register(wsRoutes)
     scope.register(
       async (api) => {

@@ -1,6 +1,6 @@
 // One turn with an approval, against the gateway of this container, with a scripted model on loopback in place of the
 // paid one: docs/DEPLOY.md, "Prove it yourself". Runs inside the container (working directory /app):
-//   docker compose exec -T gateway node --input-type=module - < docker/prove.mjs
+//   docker compose exec -T gateway cloud-codex --input-type=module - < docker/prove.mjs
 // The gateway must have been started with MODEL_BASE_URL=http://127.0.0.1:9911/v1. Exits 0 when all of it held.
 import { createHmac } from 'node:crypto'
 import { readdir, readFile, stat } from 'node:fs/promises'
@@ -9,7 +9,8 @@ import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 
 const TIMEOUT_MS = 60_000
-const COMMAND = 'id -u; touch proof.txt; ls /data; tr "\\0" "\\n" < /proc/1/environ | grep -cE "JWT|OPENAI|REDIS"; true'
+const SECRETS = '^(JWT_SECRET|OPENAI_API_KEY|REDIS_URL)=.'
+const COMMAND = `id -u; touch proof.txt; cat /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n' | grep -cE '${SECRETS}'; true`
 const base = `127.0.0.1:${process.env.PORT || 3000}`
 const modelUrl = new URL(process.env.MODEL_BASE_URL ?? 'http://127.0.0.1:9911/v1')
 const { scriptedAnswer } = await import(pathToFileURL(resolve('dist/src/demo/scripted-model.js')).href)

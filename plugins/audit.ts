@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { AuditLog } from '../src/audit/audit-log.ts'
 
@@ -11,6 +12,8 @@ export interface AuditOptions {
 declare module 'fastify' {
   interface FastifyInstance {
     audit: AuditLog
+    /** preHandler hook: whoever acts in somebody else's session is on record before anything happens. */
+    recordAccess(request: FastifyRequest): Promise<void>
   }
 }
 
@@ -22,7 +25,14 @@ export default fp<AuditOptions>(
       onWarning: (message, err) => fastify.log.warn({ err }, message)
     })
     fastify.decorate('audit', audit)
+    fastify.decorate('recordAccess', async ({ identity, method, routeOptions }: FastifyRequest) => {
+      const { userId, actorId, roles } = identity
+      if (actorId === userId) return
+      const role = roles.find((name) => name === 'admin' || name === 'service')
+      const actor = { kind: 'user' as const, id: actorId, ...(role === undefined ? {} : { role }) }
+      await audit.append({ type: 'access', userId, actor, action: `${method} ${routeOptions.url}` })
+    })
     fastify.addHook('onClose', () => audit.close())
   },
-  { name: 'audit' }
+  { name: 'audit', dependencies: ['auth'] }
 )

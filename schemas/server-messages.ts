@@ -55,7 +55,7 @@ export const ApprovalResolvedMessageSchema = Type.Object({
 })
 
 /** `cold`: no process (the next request starts one); `failed`: it does not start, `reason` says why. */
-export const SessionStateNameSchema = stringEnum(['cold', 'starting', 'ready', 'crashed', 'failed', 'closing'])
+export const SessionStateNameSchema = stringEnum(['cold', 'ready', 'crashed', 'failed', 'closing'])
 export type SessionStateName = Static<typeof SessionStateNameSchema>
 
 export const SessionStateSchema = Type.Object({

@@ -117,10 +117,6 @@ export class ApprovalLedger {
     return count
   }
 
-  has(approvalId: string): boolean {
-    return this.#entries.has(approvalId)
-  }
-
   /** Takes a question of codex: decides it by rule or policy, or puts it before the clients. Never rejects. */
   async open(call: WaitingCall, question: Question): Promise<void> {
     const nowMs = Date.now()

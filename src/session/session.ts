@@ -1,4 +1,4 @@
-import { Forbidden, ShuttingDown } from '../../errors.ts'
+import { Forbidden, PoolFull, ShuttingDown } from '../../errors.ts'
 import type { Approval, ApprovalResolved, RespondBody } from '../../schemas/approvals.ts'
 import type { Identity } from '../../schemas/identity.ts'
 import type { SessionStateName } from '../../schemas/server-messages.ts'
@@ -118,10 +118,6 @@ export class Session {
     return this.#ledger.pending()
   }
 
-  hasApproval(approvalId: string): boolean {
-    return this.#ledger.has(approvalId)
-  }
-
   /** See {@link ApprovalLedger.respond}; Forbidden for a role that may only look. */
   async respond(approvalId: string, body: RespondBody, actor: Actor): Promise<ApprovalResolved> {
     this.#admit(actor)
@@ -187,7 +183,7 @@ export class Session {
   }
 
   async #startProcess(): Promise<CodexProcess> {
-    let exited = false
+    const attempt = { isReady: false }
     try {
       const process = await this.#options.pool.start(this.userId, {
         onNotification: (method, line) => this.#onNotification(method, line),
@@ -195,14 +191,16 @@ export class Session {
         onBatchEnd: () => this.#onBatchEnd(),
         onGarbage: (reason) => this.#options.log.warn({ userId: this.userId, reason }, 'unreadable line from codex'),
         onExit: (exit) => {
-          exited = true
-          this.#onExit(exit)
+          // A process that never got ready is told by the start that failed.
+          if (attempt.isReady) this.#onExit(exit)
         }
       })
-      if (!exited) this.#setState('ready')
+      attempt.isReady = true
+      this.#setState('ready')
       return process
     } catch (error) {
       this.#process = undefined
+      if (!(error instanceof PoolFull)) this.#setState('failed', (error as Error).message)
       throw error
     }
   }
