@@ -1,0 +1,135 @@
+import type { ChildProcess } from 'node:child_process'
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { locateCodexBinary } from '../src/codex/binary.ts'
+import { writeCodexConfig } from '../src/codex/config-file.ts'
+import { codexEnvironment } from '../src/codex/environment.ts'
+import { prepareShims } from '../src/codex/shims.ts'
+import { judge, spread } from './support/figures.ts'
+import type { FloodOrder, FloodResult } from './support/flood-client.ts'
+import {
+  codexChildOf,
+  cpuMs,
+  forkModule,
+  freePort,
+  listening,
+  nextMessage,
+  scratchDirectory,
+  startProgram,
+  stop
+} from './support/processes.ts'
+
+const ROUNDS = Number(process.env.ROUNDS ?? 9)
+const DELTAS = Number(process.env.DELTAS ?? 20_000)
+const GOAL = 0.97
+const MODEL = 'gpt-5.5'
+
+const root = scratchDirectory()
+const PATH = process.env.PATH ?? ''
+
+/** One way from codex to a client. `processes` are those whose CPU is told, by name. */
+interface Side {
+  client: ChildProcess
+  processes: Record<string, number>
+}
+
+interface Round extends FloodResult {
+  cpuMicrosPerDelta: Record<string, number>
+}
+
+async function startGateway(baseUrl: string): Promise<Side & { gateway: ChildProcess }> {
+  const port = await freePort()
+  const variables = { DATA_DIR: join(root, 'data'), PORT: String(port), MODEL_BASE_URL: baseUrl, MODEL }
+  const profile = process.env.CPU_PROF === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${process.env.CPU_PROF}`]
+  const gateway = forkModule('../../server.ts', [], variables, profile)
+  await listening(port)
+  const client = forkModule('./flood-client.ts', ['gateway', `ws://127.0.0.1:${port}/ws?userId=bench`, ''])
+  await nextMessage(client)
+  await order(client, 1)
+  const pid = gateway.pid as number
+  return { gateway, client, processes: { codex: codexChildOf(pid), gateway: pid } }
+}
+
+/** The same binary with the profile that the gateway gives its processes, on codex's own listener. */
+async function startDirect(baseUrl: string): Promise<Side> {
+  const base = join(root, 'direct')
+  const directories = { codexHome: join(base, 'codex'), home: join(base, 'home'), workspace: join(base, 'workspace') }
+  for (const directory of Object.values(directories)) mkdirSync(directory, { recursive: true, mode: 0o700 })
+  await writeCodexConfig(directories.codexHome, {
+    provider: { kind: 'custom', baseUrl, requiresLogin: false },
+    model: MODEL,
+    workspace: directories.workspace,
+    mark: 'bench',
+    commandPath: PATH
+  })
+  const shimDirectory = await prepareShims(base)
+  const env = codexEnvironment({ directories, mark: 'bench', shimDirectory, gatewayEnv: { PATH } })
+  const port = await freePort()
+  const url = `ws://127.0.0.1:${port}`
+  const codex = startProgram(locateCodexBinary(), ['app-server', '--listen', url], { cwd: directories.workspace, env })
+  await listening(port)
+  const client = forkModule('./flood-client.ts', ['codex', url, directories.workspace])
+  await nextMessage(client)
+  await order(client, 1)
+  return { client, processes: { codex: codex.pid as number } }
+}
+
+function order(client: ChildProcess, deltas: number): Promise<FloodResult> {
+  const result = nextMessage<FloodResult>(client)
+  client.send({ deltas } satisfies FloodOrder)
+  return result
+}
+
+async function measure({ client, processes }: Side): Promise<Round> {
+  const before = Object.entries(processes).map(([name, pid]) => [name, pid, cpuMs(pid)] as const)
+  const result = await order(client, DELTAS)
+  if (result.deltas !== DELTAS) throw new Error(`${result.deltas} of ${DELTAS} deltas arrived`)
+  const perDelta = (ms: number) => (ms * 1000) / DELTAS
+  const cpu = before.map(([name, pid, beforeMs]) => [name, perDelta(cpuMs(pid) - beforeMs)] as const)
+  return { ...result, cpuMicrosPerDelta: { ...Object.fromEntries(cpu), client: perDelta(result.cpuMs) } }
+}
+
+const rate = ({ deltas, streamMs }: FloodResult) => deltas / (streamMs / 1000)
+
+function report(name: string, rounds: readonly Round[]): void {
+  const cpu = Object.keys(rounds[0]?.cpuMicrosPerDelta ?? {}).map((process) => {
+    return `${process} ${spread(rounds.map(({ cpuMicrosPerDelta }) => cpuMicrosPerDelta[process] ?? Number.NaN))}`
+  })
+  console.log(`${name}: ${spread(rounds.map(rate))} deltas/s; CPU µs/delta: ${cpu.join(', ')}`)
+}
+
+const model = forkModule('./model.ts', [])
+const baseUrl = await nextMessage<string>(model)
+const { gateway, ...ours } = await startGateway(baseUrl)
+const direct = await startDirect(baseUrl)
+
+const rounds: { direct: Round; ours: Round }[] = []
+for (let n = 0; n <= ROUNDS; n++) {
+  // The order changes from pair to pair: a machine that slows down or speeds up must not favour one side.
+  const first = n % 2 === 0 ? await measure(direct) : undefined
+  const second = await measure(ours)
+  const pair = { direct: first ?? (await measure(direct)), ours: second }
+  // The first pair warms up both sides.
+  if (n > 0) rounds.push(pair)
+}
+
+report(
+  "codex's own ws listener",
+  rounds.map(({ direct }) => direct)
+)
+report(
+  'through the gateway    ',
+  rounds.map(({ ours }) => ours)
+)
+judge(
+  'whole turn, time of direct / ours',
+  rounds.map(({ direct, ours }) => direct.turnMs / ours.turnMs),
+  { atLeast: GOAL }
+)
+judge(
+  'deltas/s, ours / direct',
+  rounds.map(({ direct, ours }) => rate(ours) / rate(direct)),
+  { atLeast: GOAL }
+)
+await stop(gateway)
+process.exit()

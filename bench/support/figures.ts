@@ -1,0 +1,24 @@
+/** The middle value; of an even number of values the mean of the middle two. NaN when there are none. */
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b)
+  const middle = sorted.length >> 1
+  const upper = sorted[middle] ?? Number.NaN
+  return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? Number.NaN) + upper) / 2
+}
+
+/** `median [min..max]`, with so many digits after the point. */
+export function spread(values: readonly number[], digits = 0): string {
+  const [low, middle, high] = [Math.min(...values), median(values), Math.max(...values)].map((n) => n.toFixed(digits))
+  return `${middle} [${low}..${high}]`
+}
+
+/** One line that says whether the goal was met; sets the exit code when it was not. */
+export function judge(what: string, ratios: readonly number[], goal: { atLeast?: number; atMost?: number }): void {
+  const ratio = median(ratios)
+  const isMet = ratio >= (goal.atLeast ?? -Infinity) && ratio <= (goal.atMost ?? Infinity)
+  const bound = goal.atLeast === undefined ? `<= ${goal.atMost}` : `>= ${goal.atLeast}`
+  console.log(
+    `${isMet ? 'MET   ' : 'MISSED'} ${what}: ${spread(ratios, 3)} over ${ratios.length} rounds, goal ${bound}`
+  )
+  if (!isMet) process.exitCode = 1
+}
