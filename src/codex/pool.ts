@@ -2,16 +2,24 @@ import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { PoolFull, ShuttingDown, withDetails } from '../../errors.ts'
 import type { Launcher } from '../isolation/launcher.ts'
+import { startOrphanGuard } from '../isolation/orphan-guard.ts'
 import { killMarked } from '../isolation/process-tree.ts'
 import { type DirectoryRoots, prepareUserDirectories, type UserDirectories, userKey } from '../session/directories.ts'
 import { type ModelProvider, writeCodexConfig } from './config-file.ts'
 import { codexEnvironment, DEFAULT_PATH } from './environment.ts'
 import { HomeTemplate } from './home-template.ts'
 import { CodexProcess, type ProcessHandlers } from './process.ts'
+import { writePromptRules } from './prompt-rules.ts'
 import { prepareShims } from './shims.ts'
 
 const POOL_RETRY_AFTER_S = 5
 const LOGIN_TIMEOUT_MS = 10_000
+const MAX_START_MS = 20_000
+
+interface StartHandlers extends ProcessHandlers {
+  /** The slot is free again. */
+  onRelease(): void
+}
 
 export interface PoolOptions extends DirectoryRoots {
   binary: string
@@ -24,22 +32,31 @@ export interface PoolOptions extends DirectoryRoots {
   /** Reaches codex by account/login/start only: never a file, never a variable. */
   apiKey?: string
   gatewayEnv: Readonly<Record<string, string | undefined>>
+  /** How long codex may take to answer a request of ours; the handshake waits no longer either. */
+  requestTimeoutMs: number
+  /** The guard that ends what a killed gateway leaves behind is gone. */
+  onGuardLost(reason: string): void
 }
 
 /** Starts codex processes within a limit, and ends them all. One process per user is the sessions' business. */
 export class ProcessPool {
   readonly #options: PoolOptions
   readonly #template: HomeTemplate
+  /** Common to all gateways on this data directory, so that leftovers can be found at boot. */
   readonly #instance: string
+  /** Of this gateway alone: its guard must not end the processes of the gateway that comes after it. */
+  readonly #boot: string
   readonly #processes = new Set<CodexProcess>()
   #reserved = 0
   #shimDirectory = ''
+  #endGuard = () => {}
   #closed = false
 
   constructor(options: PoolOptions) {
     this.#options = options
     this.#template = new HomeTemplate(join(options.dataDir, `codex-home-${options.codexVersion}`))
-    this.#instance = userKey(options.dataDir)
+    this.#instance = `${userKey(options.dataDir)}.`
+    this.#boot = `${this.#instance}${randomBytes(4).toString('hex')}.`
   }
 
   /** Processes that are starting, running or stopping. */
@@ -58,24 +75,20 @@ export class ProcessPool {
   /** Ends what an earlier gateway on the same data directory left running. Returns how many processes that were. */
   async prepare(): Promise<number> {
     this.#shimDirectory = await prepareShims(this.#options.dataDir)
-    return killMarked(this.#instance)
+    const leftovers = await killMarked(this.#instance)
+    this.#endGuard = startOrphanGuard(this.#boot, this.#options.onGuardLost)
+    return leftovers
   }
 
   /** Makes the template home that new users' homes are copied from; without it a first start is only slower. */
   warmUp(): Promise<void> {
     return this.#template.prepare(async (codexHome) => {
-      const silent: ProcessHandlers = {
-        onNotification() {},
-        onRequest() {},
-        onBatchEnd() {},
-        onGarbage() {},
-        onExit() {}
-      }
+      const silent = { onNotification() {}, onRequest() {}, onBatchEnd() {}, onGarbage() {}, onExit() {} }
       const directories = { codexHome, home: codexHome, workspace: codexHome }
       const mark = this.#newMark()
       await this.#writeConfig(directories, mark)
       const process = this.#spawn(directories, mark, silent)
-      await process.initialize(this.#options.clientVersion).finally(() => process.stop())
+      await this.#initialize(process).finally(() => process.stop())
     })
   }
 
@@ -86,10 +99,11 @@ export class ProcessPool {
 
   /**
    * Starts a user's process: directories, config, handshake, login. Throws PoolFull (all slots in use),
-   * ProcessStartFailed or ShuttingDown. The slot is free again when the process is gone.
+   * ProcessStartFailed or ShuttingDown. The slot is free again when the process is gone. `signal` stops the process,
+   * also in the middle of its start.
    */
-  async start(userId: string, handlers: ProcessHandlers): Promise<CodexProcess> {
-    if (this.#closed) throw new ShuttingDown()
+  async start(userId: string, handlers: ProcessHandlers, signal: AbortSignal): Promise<CodexProcess> {
+    if (this.#closed || signal.aborted) throw new ShuttingDown()
     const { maxProcesses } = this.#options
     if (this.#reserved >= maxProcesses) {
       throw withDetails(new PoolFull(maxProcesses), { retryAfter: POOL_RETRY_AFTER_S })
@@ -100,7 +114,7 @@ export class ProcessPool {
       release = () => {}
     }
     try {
-      return await this.#start(userId, handlers, () => release())
+      return await this.#start(userId, { ...handlers, onRelease: () => release() }, signal)
     } catch (error) {
       release()
       throw error
@@ -111,33 +125,50 @@ export class ProcessPool {
   async close(): Promise<void> {
     this.#closed = true
     await Promise.all([...this.#processes].map((process) => process.stop()))
+    this.#endGuard()
   }
 
-  async #start(userId: string, handlers: ProcessHandlers, release: () => void): Promise<CodexProcess> {
+  async #start(userId: string, handlers: StartHandlers, signal: AbortSignal): Promise<CodexProcess> {
     const directories = await this.prepareDirectories(userId)
     await this.#template.seed(directories.codexHome)
     const mark = this.#newMark()
     await this.#writeConfig(directories, mark)
-    if (this.#closed) throw new ShuttingDown()
+    await writePromptRules(directories.codexHome)
+    if (this.#closed || signal.aborted) throw new ShuttingDown()
     const process = this.#spawn(directories, mark, {
       ...handlers,
       onExit: (exit) => {
-        this.#processes.delete(process)
-        release()
+        signal.removeEventListener('abort', stop)
+        handlers.onRelease()
         handlers.onExit(exit)
       }
     })
-    this.#processes.add(process)
-    await process.initialize(this.#options.clientVersion)
+    const stop = () => void process.stop()
+    signal.addEventListener('abort', stop)
+    await this.#initialize(process)
     await this.#login(process)
     return process
+  }
+
+  #initialize(process: CodexProcess): Promise<void> {
+    const { clientVersion, requestTimeoutMs } = this.#options
+    return process.initialize(clientVersion, Math.min(requestTimeoutMs, MAX_START_MS))
   }
 
   #spawn(directories: UserDirectories, mark: string, handlers: ProcessHandlers): CodexProcess {
     const { binary, launcher, gatewayEnv } = this.#options
     const view = launcher.view(directories)
     const env = codexEnvironment({ directories: view, mark, shimDirectory: this.#shimDirectory, gatewayEnv })
-    return new CodexProcess(launcher.launch({ argv: [binary, 'app-server'], env, directories }), mark, handlers)
+    const child = launcher.launch({ argv: [binary, 'app-server'], env, directories })
+    const process = new CodexProcess(child, mark, {
+      ...handlers,
+      onExit: (exit) => {
+        this.#processes.delete(process)
+        handlers.onExit(exit)
+      }
+    })
+    this.#processes.add(process)
+    return process
   }
 
   async #login(process: CodexProcess): Promise<void> {
@@ -162,8 +193,7 @@ export class ProcessPool {
     })
   }
 
-  /** `<instance>.<random>`: one instance's processes share the first part, so that leftovers can be found at boot. */
   #newMark(): string {
-    return `${this.#instance}.${randomBytes(8).toString('hex')}`
+    return `${this.#boot}${randomBytes(8).toString('hex')}`
   }
 }

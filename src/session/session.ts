@@ -1,4 +1,4 @@
-import { Forbidden, PoolFull, ShuttingDown } from '../../errors.ts'
+import { Forbidden, PoolFull, ProcessExited, ShuttingDown } from '../../errors.ts'
 import type { Approval, ApprovalResolved, RespondBody } from '../../schemas/approvals.ts'
 import type { Identity } from '../../schemas/identity.ts'
 import type { SessionStateName } from '../../schemas/server-messages.ts'
@@ -7,7 +7,7 @@ import type { JsonObject } from '../codex/json.ts'
 import type { ApprovalMode } from '../codex/method-guards.ts'
 import { roleAtLeast } from '../codex/methods.ts'
 import type { ProcessPool } from '../codex/pool.ts'
-import type { CodexProcess, ProcessExit } from '../codex/process.ts'
+import { type CodexProcess, type ProcessExit, ProcessStates } from '../codex/process.ts'
 import type { ServerCall } from '../codex/rpc-peer.ts'
 import { type Question, readServerRequest } from '../codex/server-requests.ts'
 import type { Journal } from '../journal/journal.ts'
@@ -59,7 +59,10 @@ export class Session {
   readonly #broadcast: Broadcast
   readonly #calls: CodexCalls
   #state: SessionStateName = 'cold'
+  readonly #closing = new AbortController()
   #process: Promise<CodexProcess> | undefined
+  /** The end of the process before: two at once would share a codex home. */
+  #stopped: Promise<void> = Promise.resolve()
   #stopReason: string | undefined
   #lastActiveAtMs = Date.now()
 
@@ -161,31 +164,41 @@ export class Session {
   /** Stops the process, telling the clients why; the next request starts it again. */
   async stopProcess(reason: string): Promise<void> {
     const running = this.#process
-    if (!running) return
-    const process = await running.catch(() => undefined)
-    if (!process || this.#process !== running) return
-    this.#stopReason = reason
-    await process.stop()
+    const process = await running?.catch(() => undefined)
+    if (process && this.#process === running) {
+      this.#stopReason = reason
+      // From here on a request waits for the end and a new start, instead of failing with this process.
+      this.#process = undefined
+      this.#stopped = process.stop()
+    }
+    await this.#stopped
   }
 
   /** Ends the session: approvals settled, process stopped, clients closed. */
   async close(code: number, reason: string): Promise<void> {
     this.#setState('closing', reason)
     await this.#ledger.settleAll({ kind: 'shutdown' })
+    // A start that hangs would else hold the shutdown up until its own timeout.
+    this.#closing.abort()
     await this.stopProcess(reason)
     this.#broadcast.close(code, reason)
   }
 
   #ensureProcess(): Promise<CodexProcess> {
     if (this.#state === 'closing') return Promise.reject(new ShuttingDown())
-    this.#process ??= this.#startProcess()
-    return this.#process
+    if (this.#process) return this.#process
+    const starting: Promise<CodexProcess> = this.#startProcess(() => {
+      if (this.#process === starting) this.#process = undefined
+    })
+    this.#process = starting
+    return starting
   }
 
-  async #startProcess(): Promise<CodexProcess> {
+  async #startProcess(forget: () => void): Promise<CodexProcess> {
     const attempt = { isReady: false }
+    await this.#stopped
     try {
-      const process = await this.#options.pool.start(this.userId, {
+      const handlers = {
         onNotification: (method, line) => this.#onNotification(method, line),
         onRequest: (call) => this.#onServerRequest(call),
         onBatchEnd: () => this.#onBatchEnd(),
@@ -195,6 +208,8 @@ export class Session {
           if (attempt.isReady) this.#onExit(exit)
         }
       })
+      // It may have died between its last answer and now; nobody was told.
+      if (process.state === ProcessStates.EXITED) throw new ProcessExited()
       attempt.isReady = true
       this.#setState('ready')
       return process
