@@ -7,7 +7,10 @@ WORKDIR /app
 COPY package.json package-lock.json ./
 RUN npm ci --ignore-scripts --no-audit --no-fund
 COPY . .
-RUN npm run build && npm prune --omit=dev --ignore-scripts --no-audit --no-fund
+# chmod: see the final image.
+RUN npm run build \
+  && npm prune --omit=dev --ignore-scripts --no-audit --no-fund \
+  && chmod 0711 node_modules/@openai/codex-*/vendor/*/bin/codex
 
 FROM ${BASE_IMAGE}
 # bash and git: codex runs every command by `bash -lc` and reads repositories. tini: see ENTRYPOINT.
@@ -21,7 +24,8 @@ RUN apt-get update \
   && install -d /home/codex/.agents/skills /etc/codex/skills
 # Without /etc/codex/skills and ~/.agents/skills every idle codex watches /etc and ~ and wakes at each read there.
 # The kernel hides the environment and memory of a process from others of its user when that user may not read its
-# program: so a command that got out of its sandbox finds no key in /proc. `node` stays as it was, for the commands.
+# program: so a command that got out of its sandbox finds no key in /proc, neither the gateway's (a copy of node under
+# another name: the commands keep theirs) nor the one that codex holds.
 RUN install -m 0711 "$(command -v node)" /usr/local/bin/cloud-codex && chmod 0711 "$(command -v tini)"
 
 WORKDIR /app

@@ -9,8 +9,11 @@ import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 
 const TIMEOUT_MS = 60_000
-const SECRETS = '^(JWT_SECRET|OPENAI_API_KEY|REDIS_URL)=.'
-const COMMAND = `id -u; touch proof.txt; cat /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n' | grep -cE '${SECRETS}'; true`
+/** What a command outside the sandbox can reach of the processes that hold keys: environments and memories. */
+const PEEK = `
+cat /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n' | grep -E '^(JWT_SECRET|OPENAI_API_KEY|REDIS_URL)=.' | cut -d= -f1
+for p in /proc/[0-9]*; do case $(cat $p/comm) in tini|cloud-codex|codex) test -r $p/mem && cat $p/comm;; esac; done`
+const COMMAND = `id -u; touch proof.txt; ${PEEK}; true`
 const base = `127.0.0.1:${process.env.PORT || 3000}`
 const modelUrl = new URL(process.env.MODEL_BASE_URL ?? 'http://127.0.0.1:9911/v1')
 const { scriptedAnswer } = await import(pathToFileURL(resolve('dist/src/demo/scripted-model.js')).href)
@@ -105,7 +108,7 @@ async function oneTurn(userId) {
   const lines = item.aggregatedOutput.trim().split('\n')
   say('the command printed', JSON.stringify(lines))
   check(item.exitCode === 0, 'the accepted command ran')
-  check(lines.at(-1) === '0', 'no secret of the gateway is in the environment that the command can read')
+  check(lines.length === 1, 'the command reads no key in any environment and opens no memory that holds one')
   await inbox(({ payload }) => payload?.method === 'turn/completed')
   check(
     await hasFile(process.env.WORKSPACE_ROOT ?? `${process.env.DATA_DIR}/workspaces`, 'proof.txt'),

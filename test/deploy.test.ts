@@ -1,5 +1,5 @@
 import { spawn, spawnSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -96,10 +96,43 @@ t.test('the image', (t) => {
       dockerfile.lastIndexOf('\nUSER ') > dockerfile.lastIndexOf('\nRUN '),
       'no step of the final image follows as root'
     )
-    t.match(dockerfile, /^HEALTHCHECK .*docker\/healthcheck\.mjs/m)
     t.match(dockerfile, /^STOPSIGNAL SIGTERM$/m)
     t.match(dockerfile, /NODE_ENV=production/)
     t.match(dockerfile, /npm prune --omit=dev/)
+    t.end()
+  })
+
+  t.test('starts what holds keys from programs that its own user cannot read, so that /proc gives no key away', (t) => {
+    t.match(dockerfile, /^CMD \["cloud-codex", "dist\/server\.js"\]$/m)
+    t.match(dockerfile, /^HEALTHCHECK .*CMD \["cloud-codex", "docker\/healthcheck\.mjs"\]$/m)
+    t.match(dockerfile, /install -m 0711 "\$\(command -v node\)" \/usr\/local\/bin\/cloud-codex/)
+    t.match(dockerfile, /chmod 0711 "\$\(command -v tini\)"/)
+    t.match(dockerfile, /chmod 0711 node_modules\/@openai\/codex-\*\/vendor\/\*\/bin\/codex/)
+    t.end()
+  })
+
+  t.test('has every package that the built code imports', (t) => {
+    const { include } = JSON.parse(read('tsconfig.build.json')) as { include: string[] }
+    const { dependencies } = JSON.parse(read('package.json')) as { dependencies: Record<string, string> }
+    const sources = include.flatMap((path) =>
+      path.endsWith('.ts')
+        ? [path]
+        : readdirSync(join(root, path), { recursive: true, encoding: 'utf8' })
+            .filter((name) => name.endsWith('.ts'))
+            .map((name) => join(path, name))
+    )
+    t.ok(sources.length > 50)
+    for (const source of sources) {
+      const imports = read(source).matchAll(/^(?:import|export)(?! type )[^'"]*?from '([^.'][^']*)'/gm)
+      for (const [, specifier = ''] of imports) {
+        if (specifier.startsWith('node:')) continue
+        const [name] = /^(@[^/]+\/)?[^/]+/.exec(specifier) ?? []
+        t.ok(
+          dependencies[name ?? ''],
+          `${source} imports ${specifier}, which dependencies must name: the image has no others`
+        )
+      }
+    }
     t.end()
   })
 
