@@ -70,11 +70,12 @@ export class SessionClient {
 
   /**
    * Delivers again from `since` + 1. Another epoch, or a `since` that never was, means that the client's past is not
-   * this journal's: it gets a gap up to now.
+   * this journal's: it gets a gap up to now, also when this journal is still empty (0 to 0).
    */
   resume({ epoch, since }: JournalPosition): void {
     if (this.#state === DeliveryStates.CLOSED) return
-    if (epoch !== this.#journal.epoch || since > this.#journal.lastSeq) this.#skipTo(this.#journal.lastSeq, 1)
+    const { lastSeq } = this.#journal
+    if (epoch !== this.#journal.epoch || since > lastSeq) this.#skipTo(lastSeq, Math.min(1, lastSeq))
     else this.#cursor = since
     this.#catchUp()
   }
