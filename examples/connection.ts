@@ -1,0 +1,193 @@
+/** The gateway's WebSocket messages, as far as client.ts reads them, and a connection that survives being cut. */
+import { WebSocket } from 'ws'
+
+export type Decision = 'accept' | 'acceptForSession' | 'decline' | 'cancel'
+
+export interface Approval {
+  approvalId: string
+  kind: string
+  command?: string
+  cwd?: string
+  changes?: { path: string; kind: string; diff: string }[]
+  reason?: string
+  policy: { rule: string; reason: string }
+  decisions: Decision[]
+  expiresAt: string
+}
+
+export interface Resolved {
+  approvalId: string
+  outcome: string
+  by: { kind: string; id?: string; rule?: string }
+}
+
+export interface Item {
+  id: string
+  type: string
+  command?: string
+  aggregatedOutput?: string | null
+  exitCode?: number | null
+  status?: string
+  changes?: { path: string; kind: { type: string } }[]
+}
+
+/** What codex itself tells: `method` says what happened, `params` to what. */
+export interface CodexEvent {
+  method: string
+  params: {
+    threadId?: string
+    turn?: { id: string; status: string; error?: { message: string } | null }
+    item?: Item
+    delta?: string
+  }
+}
+
+export interface Snapshot {
+  epoch: string
+  seq: number
+  threads: { threadId: string; turnId?: string }[]
+  pendingApprovals: Approval[]
+}
+
+type Payload = Record<string, unknown>
+
+export type Message =
+  | { type: 'session/ready'; payload: { userId: string; epoch: string; seq: number; pendingApprovals: Approval[] } }
+  | { type: 'event'; seq: number; payload: CodexEvent }
+  | { type: 'approval/request'; seq: number; payload: Approval }
+  | { type: 'approval/resolved'; seq: number; payload: Resolved }
+  | { type: 'session/state'; seq: number; payload: { state: string; reason?: string } }
+  | { type: 'session/gap'; payload: { epoch: string; from: number; to: number } }
+  | { type: 'session/snapshot'; payload: Snapshot }
+  | { type: 'response'; requestId: string; payload: Payload }
+  | { type: 'error'; requestId?: string; payload: { code: string; message: string } }
+
+export interface ConnectionOptions {
+  /** `ws://host:port/ws`, with `?userId=` where no token says who it is. */
+  url: URL
+  token?: string | undefined
+  onMessage(message: Message): void
+  /** The connection was cut; it is being made again. */
+  onLost(reason: string): void
+  /** There is no connection and there will be none. */
+  onEnd(reason: string): void
+}
+
+const PING_INTERVAL_MS = 15_000
+const RETRY_DELAY_MS = 500
+const MAX_RETRIES = 120
+
+/** Requests with their answers, and a place in the stream of events: after a cut nothing is missing and nothing twice. */
+export class Connection {
+  readonly #options: ConnectionOptions
+  readonly #waiting = new Map<string, { resolve(payload: Payload): void; reject(error: Error): void }>()
+  #socket: WebSocket | undefined
+  #position: { epoch: string; seq: number } | undefined
+  #nextId = 1
+  #retries = 0
+
+  constructor(options: ConnectionOptions) {
+    this.#options = options
+    this.#connect()
+  }
+
+  get isOpen(): boolean {
+    return this.#socket?.readyState === WebSocket.OPEN
+  }
+
+  /** Sends a message and resolves with the payload of its response; rejects with the error's message and code. */
+  request(type: string, payload: object): Promise<Payload> {
+    const requestId = String(this.#nextId++)
+    return new Promise((resolve, reject) => {
+      if (!this.isOpen) return reject(new Error('not connected'))
+      this.#waiting.set(requestId, { resolve, reject })
+      this.#socket?.send(JSON.stringify({ type, payload, requestId }))
+    })
+  }
+
+  #connect(): void {
+    const url = new URL(this.#options.url)
+    if (this.#position) {
+      url.searchParams.set('epoch', this.#position.epoch)
+      url.searchParams.set('since', String(this.#position.seq))
+    }
+    const { token } = this.#options
+    const socket = new WebSocket(url, { headers: token === undefined ? {} : { authorization: `Bearer ${token}` } })
+    this.#socket = socket
+    watchPulse(socket)
+    let refusal: string | undefined
+    socket.on('message', (data) => this.#receive(JSON.parse(String(data)) as Message))
+    socket.on('error', (error) => {
+      refusal ??= `nothing answers at ${url.origin} (${error.message}); start the gateway with: npm start`
+    })
+    socket.on('unexpected-response', (_request, response) => {
+      let body = ''
+      response.on('data', (chunk) => (body += chunk))
+      response.on('end', () => {
+        refusal = describeRefusal(response.statusCode ?? 0, body)
+        // A gateway that is busy or on its way down says 503: that passes.
+        if (response.statusCode !== 503) this.#position = undefined
+        socket.terminate()
+      })
+    })
+    socket.once('close', (code, reason) => {
+      if (refusal !== undefined && !this.#position) this.#options.onEnd(refusal)
+      else this.#onClose(code, String(reason))
+    })
+  }
+
+  #onClose(code: number, reason: string): void {
+    for (const { reject } of this.#waiting.values()) reject(new Error('the connection was lost'))
+    this.#waiting.clear()
+    // Codes from 4000 on are the gateway's own refusals, such as an expired token.
+    if (code >= 4000) this.#options.onEnd(`the gateway closed the connection: ${reason}`)
+    else if (this.#retries === MAX_RETRIES) this.#options.onEnd('the gateway did not come back')
+    else {
+      if (this.#retries++ === 0) this.#options.onLost(reason)
+      setTimeout(() => this.#connect(), RETRY_DELAY_MS)
+    }
+  }
+
+  #receive(message: Message): void {
+    this.#retries = 0
+    if (message.type === 'session/ready') this.#position ??= message.payload
+    if (message.type === 'session/snapshot') this.#position = message.payload
+    if ('seq' in message && this.#position) {
+      // A replay may begin with what is known already.
+      if (message.seq <= this.#position.seq) return
+      this.#position.seq = message.seq
+    }
+    const { requestId = '' } = message as { requestId?: string }
+    const waiting = this.#waiting.get(requestId)
+    this.#waiting.delete(requestId)
+    if (message.type === 'response') waiting?.resolve(message.payload)
+    else if (message.type === 'error' && waiting) {
+      waiting.reject(new Error(`${message.payload.message} (${message.payload.code})`))
+    } else this.#options.onMessage(message)
+  }
+}
+
+/** Without it a cable that was pulled would go unnoticed: TCP alone says nothing while nobody sends. */
+function watchPulse(socket: WebSocket): void {
+  let isAlive = true
+  const timer = setInterval(() => {
+    if (!isAlive) socket.terminate()
+    else if (socket.readyState === WebSocket.OPEN) {
+      isAlive = false
+      socket.ping()
+    }
+  }, PING_INTERVAL_MS)
+  socket.on('pong', () => {
+    isAlive = true
+  })
+  socket.on('close', () => clearInterval(timer))
+}
+
+function describeRefusal(status: number, body: string): string {
+  try {
+    const { error } = JSON.parse(body) as { error: { code: string; message: string } }
+    return `${error.message} (${error.code})`
+  } catch {
+    return `the answer was HTTP ${status}, not a WebSocket`
+  }
+}
