@@ -14,6 +14,15 @@ import type { JsonValue } from '../codex/json.ts'
 import type { Question } from '../codex/server-requests.ts'
 import { SessionRules } from './session-rules.ts'
 
+/** How long an approval waits, and what happens then. */
+export interface LedgerTimes {
+  timeoutMs: number
+  /** The longest an approval may wait, extensions included. */
+  maxMs: number
+  /** What happens when nobody answers. */
+  defaultAction: 'decline' | 'cancel'
+}
+
 /** What the policy says of a question. */
 export interface PolicyVerdict {
   verdict: 'accept' | 'ask' | 'decline'
@@ -21,6 +30,7 @@ export interface PolicyVerdict {
   reason: string
   argv?: string[][]
   policyVersion: string
+  times: LedgerTimes
 }
 
 /** An approval that is about to take its end: the content of its audit record. */
@@ -40,20 +50,13 @@ export interface WaitingCall {
   respond(result: JsonValue): void
 }
 
-export interface LedgerTimes {
-  timeoutMs: number
-  /** The longest an approval may wait, extensions included. */
-  maxMs: number
-  /** What happens when nobody answers. */
-  defaultAction: 'decline' | 'cancel'
-}
-
 export interface LedgerHandlers {
   decide(question: Question): Promise<PolicyVerdict>
   /** Resolves when the record is durable. */
   record(settlement: Settlement): Promise<void>
   emit(type: 'approval/request' | 'approval/reminder' | 'approval/resolved', payload: unknown): void
-  times(): LedgerTimes
+  /** Nobody answered in time; called when that is on record, before codex hears the default. Never rejects. */
+  onExpired(approval: Approval): Promise<void>
   /** A decision cannot be put on record and nobody is there to try again: codex must not be left waiting for it. */
   onUnrecordable(error: Error): void
 }
@@ -85,7 +88,14 @@ interface Ending {
   details?: DecisionDetails
 }
 
-const UNDECIDED: PolicyVerdict = { verdict: 'ask', rule: 'undecided', reason: 'not decided yet', policyVersion: 'none' }
+/** Until the policy has spoken, and where it fails: ask, and decline if nobody answers. */
+const UNDECIDED: PolicyVerdict = {
+  verdict: 'ask',
+  rule: 'undecided',
+  reason: 'not decided yet',
+  policyVersion: 'none',
+  times: { timeoutMs: 300_000, maxMs: 3_600_000, defaultAction: 'decline' }
+}
 /** Resolved approvals that are remembered, so that a late answer learns who was first. */
 const REMEMBERED = 1_000
 const REMINDER_FRACTION = 0.8
@@ -142,6 +152,7 @@ export class ApprovalLedger {
       await this.#settleUnattended(entry, { outcome: 'accepted', decision: 'accept', by })
     } else {
       entry.state = EntryStates.PENDING
+      entry.approval.expiresAt = new Date(entry.openedAtMs + entry.policy.times.timeoutMs).toISOString()
       this.#arm(entry)
       this.#handlers.emit('approval/request', entry.approval)
     }
@@ -171,7 +182,7 @@ export class ApprovalLedger {
     const entry = this.#entries.get(approvalId)
     if (!entry || entry.state === EntryStates.DECIDING) throw new ApprovalNotFound(approvalId)
     if (entry.state !== EntryStates.PENDING) throw alreadyResolved(entry)
-    const latestMs = entry.openedAtMs + this.#handlers.times().maxMs
+    const latestMs = entry.openedAtMs + entry.policy.times.maxMs
     const expiresAtMs = Math.min(Date.parse(entry.approval.expiresAt) + ms, latestMs)
     entry.approval.expiresAt = new Date(expiresAtMs).toISOString()
     this.#arm(entry)
@@ -201,7 +212,7 @@ export class ApprovalLedger {
       ...shown,
       policy: { rule: UNDECIDED.rule, reason: UNDECIDED.reason },
       decisions: [...decisions],
-      expiresAt: new Date(nowMs + this.#handlers.times().timeoutMs).toISOString()
+      expiresAt: new Date(nowMs + UNDECIDED.times.timeoutMs).toISOString()
     }
     const state = EntryStates.DECIDING
     const entry = { approval, question, policy: UNDECIDED, call, openedAtMs: nowMs, resolution: undefined, timers: [] }
@@ -216,7 +227,7 @@ export class ApprovalLedger {
     entry.timers = [
       setTimeout(() => this.#remind(entry), leftMs * REMINDER_FRACTION),
       setTimeout(() => {
-        const decision = this.#handlers.times().defaultAction
+        const decision = entry.policy.times.defaultAction
         void this.#settleUnattended(entry, { outcome: 'expired', decision, by: { kind: 'timeout' } })
       }, leftMs)
     ]
@@ -253,6 +264,7 @@ export class ApprovalLedger {
       entry.resolution = undefined
       throw error
     }
+    if (outcome === 'expired' && decision === 'decline') await this.#handlers.onExpired(approval)
     this.#finish(entry, ending)
   }
 

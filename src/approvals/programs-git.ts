@@ -29,7 +29,8 @@ const DIFF_VALUES: Readonly<Record<string, WordRule>> = {
   '-S': TEXT,
   '-G': TEXT,
   '-l': NUMBER,
-  '--diff-filter': FILTER
+  '--diff-filter': FILTER,
+  '--inter-hunk-context': NUMBER
 }
 const DIFF_ATTACHED: Readonly<Record<string, WordRule>> = {
   '-B': SIMILARITY,
@@ -43,16 +44,14 @@ const DIFF_ATTACHED: Readonly<Record<string, WordRule>> = {
   '--dirstat': TEXT,
   '--find-copies': SIMILARITY,
   '--find-renames': SIMILARITY,
-  '--inter-hunk-context': NUMBER,
   '--relative': match(/^[A-Za-z0-9_/-]+$/, 'a directory'),
   '--stat': match(/^\d{1,4}(?:,\d{1,4}){0,2}$/, 'widths'),
   '--unified': NUMBER,
-  '--word-diff': WORD,
-  '--ws-error-highlight': TEXT
+  '--word-diff': WORD
 }
 
 const LOG_SWITCHES =
-  `${DIFF_SWITCHES} -cEFgikmPt --oneline --graph --all --no-merges --merges --first-parent --reverse --follow ` +
+  `${DIFF_SWITCHES} -cEFgimPt --oneline --graph --all --no-merges --merges --first-parent --reverse --follow ` +
   '--all-match --invert-grep --regexp-ignore-case --extended-regexp --fixed-strings --basic-regexp --perl-regexp ' +
   '--abbrev-commit --no-abbrev-commit --date-order --topo-order --author-date-order --full-history --sparse ' +
   '--simplify-merges --simplify-by-decoration --ancestry-path --left-right --left-only --right-only --cherry ' +
@@ -71,18 +70,18 @@ const LOG_VALUES: Readonly<Record<string, WordRule>> = {
   '--committer': TEXT,
   '--grep': TEXT,
   '--date': DATE_STYLE,
-  '--min-parents': NUMBER,
-  '--max-parents': NUMBER
+  '--decorate-refs': TEXT,
+  '--decorate-refs-exclude': TEXT,
+  '--diff-merges': WORD,
+  '--exclude': TEXT
 }
 const LOG_ATTACHED: Readonly<Record<string, WordRule>> = {
   ...DIFF_ATTACHED,
   '--branches': TEXT,
   '--decorate': WORD,
-  '--decorate-refs': TEXT,
-  '--decorate-refs-exclude': TEXT,
-  '--diff-merges': WORD,
-  '--exclude': TEXT,
   '--format': PRETTY,
+  '--max-parents': NUMBER,
+  '--min-parents': NUMBER,
   '--pretty': PRETTY,
   '--remotes': TEXT,
   '--tags': TEXT
@@ -193,7 +192,7 @@ export const GIT_PROGRAMS: Readonly<Record<string, ProgramSpec>> = {
   },
   // --contents and --ignore-revs-file open further files.
   'git blame': {
-    switches: '-befklnstwc --root --show-stats --porcelain --line-porcelain --show-name --show-number --show-email',
+    switches: '-beflnstwc --root --show-stats --porcelain --line-porcelain --show-name --show-number --show-email',
     values: { '-L': LINE_RANGE, '--date': DATE_STYLE, '--since': TEXT },
     attached: { '-C': NUMBER, '-M': NUMBER, '--abbrev': NUMBER },
     operands: { rest: REVISION, min: 1 }
@@ -209,7 +208,7 @@ export const GIT_PROGRAMS: Readonly<Record<string, ProgramSpec>> = {
   },
   'git grep': {
     switches:
-      '-abcEFGhHiIlLnopPqvwWz --text --word-regexp --ignore-case --invert-match --full-name --extended-regexp ' +
+      '-acEFGhHiIlLnopPqvwWz --text --word-regexp --ignore-case --invert-match --full-name --extended-regexp ' +
       '--basic-regexp --fixed-strings --perl-regexp --line-number --column --files-with-matches --name-only ' +
       '--files-without-match --only-matching --count --heading --break --all-match --quiet --cached --no-color',
     values: { '-A': NUMBER, '-B': NUMBER, '-C': NUMBER, '-m': NUMBER, '-e': TEXT, '--max-depth': NUMBER },

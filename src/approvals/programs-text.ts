@@ -22,16 +22,14 @@ export const TEXT_PROGRAMS: Readonly<Record<string, ProgramSpec>> = {
       '-w': NUMBER,
       '-T': NUMBER,
       '--sort': WORD,
-      '--time': WORD
-    },
-    attached: {
-      '--color': WHEN,
+      '--time': WORD,
       '--time-style': TIME_STYLE,
       '--format': WORD,
       '--block-size': WORD,
       '--indicator-style': WORD,
       '--quoting-style': WORD
     },
+    attached: { '--color': WHEN },
     operands: { rest: PATH },
     walks: ['-R', '--recursive']
   },
@@ -174,7 +172,6 @@ export const TEXT_PROGRAMS: Readonly<Record<string, ProgramSpec>> = {
     switches:
       '-aACdDfFghiJnNpqQrstuUvXS --dirsfirst --noreport --prune --du --si --gitignore --ignore-case --matchdirs --inodes',
     values: { '-L': NUMBER, '-I': TEXT, '-P': TEXT },
-    attached: { '--sort': WORD },
     separate: true,
     operands: { rest: PATH },
     walks: 'always'
@@ -222,8 +219,8 @@ export const TEXT_PROGRAMS: Readonly<Record<string, ProgramSpec>> = {
   // -s and a plain operand set the clock, -f reads dates from a file.
   date: {
     switches: '-uR --utc --universal --rfc-email',
-    values: { '-d': TEXT, '--date': TEXT, '-r': PATH, '--reference': PATH },
-    attached: { '-I': WORD, '--iso-8601': WORD, '--rfc-3339': WORD },
+    values: { '-d': TEXT, '--date': TEXT, '-r': PATH, '--reference': PATH, '--rfc-3339': WORD },
+    attached: { '-I': WORD, '--iso-8601': WORD },
     operands: { rest: match(/^\+/, 'a +FORMAT'), max: 1 }
   },
   id: {
@@ -236,7 +233,7 @@ export const TEXT_PROGRAMS: Readonly<Record<string, ProgramSpec>> = {
       '--hardware-platform --operating-system',
     operands: NO_OPERANDS
   },
-  which: { switches: '-a --all', operands: { lead: [WORD], rest: WORD } },
+  which: { switches: '-a', operands: { lead: [WORD], rest: WORD } },
   pwd: { switches: '-LP', operands: NO_OPERANDS },
   whoami: { operands: NO_OPERANDS },
   arch: { operands: NO_OPERANDS },
