@@ -3,7 +3,7 @@ import { locateCodexBinary } from '../src/codex/binary.ts'
 import { ProcessPool, type PoolOptions as ProcessPoolOptions } from '../src/codex/pool.ts'
 import { readCodexVersion, TESTED_CODEX_VERSION } from '../src/codex/version.ts'
 
-export interface PoolOptions extends Omit<ProcessPoolOptions, 'binary' | 'codexVersion'> {
+export interface PoolOptions extends Omit<ProcessPoolOptions, 'binary' | 'codexVersion' | 'onGuardLost'> {
   /** CODEX_BIN; undefined: the pinned dependency. */
   codexBin: string | undefined
 }
@@ -25,7 +25,10 @@ export default fp<PoolOptions>(
         'this codex version is not tested with Cloud Codex'
       )
     }
-    const pool = new ProcessPool({ ...options, binary, codexVersion })
+    const onGuardLost = (reason: string) => {
+      fastify.log.error({ reason }, 'the orphan guard is gone: a killed gateway may leave commands behind')
+    }
+    const pool = new ProcessPool({ ...options, binary, codexVersion, onGuardLost })
     const leftovers = await pool.prepare()
     if (leftovers > 0) fastify.log.warn({ leftovers }, 'ended processes that an earlier gateway left behind')
     // Not awaited: until the template is there, a new user's start is only slower.

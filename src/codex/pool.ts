@@ -14,7 +14,6 @@ import { prepareShims } from './shims.ts'
 
 const POOL_RETRY_AFTER_S = 5
 const LOGIN_TIMEOUT_MS = 10_000
-const MAX_START_MS = 20_000
 
 interface StartHandlers extends ProcessHandlers {
   /** The slot is free again. */
@@ -32,10 +31,10 @@ export interface PoolOptions extends DirectoryRoots {
   /** Reaches codex by account/login/start only: never a file, never a variable. */
   apiKey?: string
   gatewayEnv: Readonly<Record<string, string | undefined>>
-  /** How long codex may take to answer a request of ours; the handshake waits no longer either. */
-  requestTimeoutMs: number
+  /** How long the handshake may take; default 20 s. */
+  startTimeoutMs?: number
   /** The guard that ends what a killed gateway leaves behind is gone. */
-  onGuardLost(reason: string): void
+  onGuardLost?(reason: string): void
 }
 
 /** Starts codex processes within a limit, and ends them all. One process per user is the sessions' business. */
@@ -76,7 +75,7 @@ export class ProcessPool {
   async prepare(): Promise<number> {
     this.#shimDirectory = await prepareShims(this.#options.dataDir)
     const leftovers = await killMarked(this.#instance)
-    this.#endGuard = startOrphanGuard(this.#boot, this.#options.onGuardLost)
+    this.#endGuard = startOrphanGuard(this.#boot, (reason) => this.#options.onGuardLost?.(reason))
     return leftovers
   }
 
@@ -102,8 +101,8 @@ export class ProcessPool {
    * ProcessStartFailed or ShuttingDown. The slot is free again when the process is gone. `signal` stops the process,
    * also in the middle of its start.
    */
-  async start(userId: string, handlers: ProcessHandlers, signal: AbortSignal): Promise<CodexProcess> {
-    if (this.#closed || signal.aborted) throw new ShuttingDown()
+  async start(userId: string, handlers: ProcessHandlers, signal?: AbortSignal): Promise<CodexProcess> {
+    if (this.#closed || signal?.aborted) throw new ShuttingDown()
     const { maxProcesses } = this.#options
     if (this.#reserved >= maxProcesses) {
       throw withDetails(new PoolFull(maxProcesses), { retryAfter: POOL_RETRY_AFTER_S })
@@ -128,34 +127,35 @@ export class ProcessPool {
     this.#endGuard()
   }
 
-  async #start(userId: string, handlers: StartHandlers, signal: AbortSignal): Promise<CodexProcess> {
+  async #start(userId: string, handlers: StartHandlers, signal?: AbortSignal): Promise<CodexProcess> {
     const directories = await this.prepareDirectories(userId)
     await this.#template.seed(directories.codexHome)
     const mark = this.#newMark()
     await this.#writeConfig(directories, mark)
     await writePromptRules(directories.codexHome)
-    if (this.#closed || signal.aborted) throw new ShuttingDown()
+    if (signal?.aborted) throw new ShuttingDown()
     const process = this.#spawn(directories, mark, {
       ...handlers,
       onExit: (exit) => {
-        signal.removeEventListener('abort', stop)
+        signal?.removeEventListener('abort', stop)
         handlers.onRelease()
         handlers.onExit(exit)
       }
     })
     const stop = () => void process.stop()
-    signal.addEventListener('abort', stop)
+    signal?.addEventListener('abort', stop)
     await this.#initialize(process)
     await this.#login(process)
     return process
   }
 
   #initialize(process: CodexProcess): Promise<void> {
-    const { clientVersion, requestTimeoutMs } = this.#options
-    return process.initialize(clientVersion, Math.min(requestTimeoutMs, MAX_START_MS))
+    const { clientVersion, startTimeoutMs } = this.#options
+    return process.initialize(clientVersion, startTimeoutMs)
   }
 
   #spawn(directories: UserDirectories, mark: string, handlers: ProcessHandlers): CodexProcess {
+    if (this.#closed) throw new ShuttingDown()
     const { binary, launcher, gatewayEnv } = this.#options
     const view = launcher.view(directories)
     const env = codexEnvironment({ directories: view, mark, shimDirectory: this.#shimDirectory, gatewayEnv })

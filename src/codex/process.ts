@@ -1,6 +1,7 @@
 import type { ChildProcessWithoutNullStreams } from 'node:child_process'
 import { setTimeout as delay } from 'node:timers/promises'
 import { ProcessExited, ProcessStartFailed } from '../../errors.ts'
+import { redact } from '../audit/redact.ts'
 import { killMarked } from '../isolation/process-tree.ts'
 import { LineSplitter } from './framing.ts'
 import type { JsonValue } from './json.ts'
@@ -89,7 +90,7 @@ export class CodexProcess {
   }
 
   /** The handshake: initialize, initialized. Rejects with ProcessStartFailed; the process is gone then. */
-  async initialize(clientVersion: string): Promise<void> {
+  async initialize(clientVersion: string, timeoutMs = START_TIMEOUT_MS): Promise<void> {
     try {
       await this.#peer.request(
         'initialize',
@@ -99,13 +100,14 @@ export class CodexProcess {
           // would look like a plain command.
           capabilities: { experimentalApi: true, requestAttestation: false }
         },
-        START_TIMEOUT_MS
+        timeoutMs
       )
       this.#peer.notify('initialized')
       this.#state = ProcessStates.READY
     } catch (error) {
+      const reason = this.#describeFailure(error as Error)
       await this.stop()
-      throw new ProcessStartFailed(this.#spawnError?.message ?? (error as Error).message)
+      throw new ProcessStartFailed(reason)
     }
   }
 
@@ -132,6 +134,10 @@ export class CodexProcess {
     }
     await killMarked(this.#mark)
     // A straggler that held our pipes kept 'close' from coming; it is dead now.
+    if (await this.#exitedWithin(SIGKILL_GRACE_MS)) return
+    // Something without our mark holds them still: 'close' must come all the same, or the slot would never be free.
+    this.#child.stdout.destroy()
+    this.#child.stderr.destroy()
     await this.#exitedWithin(SIGKILL_GRACE_MS)
   }
 
@@ -141,6 +147,14 @@ export class CodexProcess {
     const exited = await Promise.race([this.#exited.then(() => true), late])
     timer.abort()
     return exited
+  }
+
+  #describeFailure(error: Error): string {
+    if (this.#spawnError) return this.#spawnError.message
+    const { exitCode, signalCode } = this.#child
+    if (exitCode === null && signalCode === null) return error.message
+    const lastWords = redact(this.#stderrTail).trim().split('\n').at(-1)
+    return `it ended with ${signalCode ?? `code ${exitCode}`}${lastWords ? ` (${lastWords})` : ''}`
   }
 
   #write(line: string): void {
