@@ -32,7 +32,7 @@ export default fp(
       },
       attachWebSocket(socket, request, from) {
         const connection = new WebSocketConnection(socket, request, auth, from)
-        socket.on('message', (data: RawData) => connection.onMessage(data as Buffer))
+        socket.on('message', (data: RawData, isBinary: boolean) => connection.onMessage(data as Buffer, isBinary))
         socket.on('close', () => connection.onClose())
       }
     })

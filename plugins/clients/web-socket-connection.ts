@@ -10,12 +10,27 @@ const TEXT = { binary: false }
 /** setTimeout fires at once beyond this; a token that lives longer is looked at again then. */
 const MAX_TIMER_MS = 2_147_483_647
 
+/** Messages of one client that are worked on at once; the rest waits in its socket, not in our memory. */
+const MAX_IN_WORK = 64
+/** A client that does not read its answers is not read from either. */
+const MAX_UNREAD_BYTES = 1024 * 1024
+
+interface Message {
+  data: Buffer
+  isBinary: boolean
+}
+
 /** One socket on /ws: its place in the session, its token's life, its end. */
 export class WebSocketConnection {
+  readonly #socket: WebSocket
+  readonly #sink: ClientSink
   readonly #request: FastifyRequest
   readonly #client: SessionClient
   readonly #door: MessageDoor
   #expiry: NodeJS.Timeout | undefined
+  readonly #waiting: Message[] = []
+  #inWork = 0
+  #isDraining = false
 
   constructor(
     socket: WebSocket,
@@ -25,7 +40,9 @@ export class WebSocketConnection {
   ) {
     const { session, identity } = request
     this.#request = request
-    this.#client = session.attach(socketSink(socket, request), from)
+    this.#socket = socket
+    this.#sink = socketSink(socket, request)
+    this.#client = session.attach(this.#sink, from)
     this.#door = new MessageDoor({
       session,
       client: this.#client,
@@ -39,13 +56,40 @@ export class WebSocketConnection {
     this.#watchExpiry(identity)
   }
 
-  onMessage(data: Buffer): void {
-    void this.#door.handle(data)
+  onMessage(data: Buffer, isBinary: boolean): void {
+    this.#waiting.push({ data, isBinary })
+    this.#work()
   }
 
   onClose(): void {
     clearTimeout(this.#expiry)
     this.#request.session.detach(this.#client)
+  }
+
+  #work(): void {
+    while (this.#inWork < MAX_IN_WORK && this.#sink.bufferedBytes <= MAX_UNREAD_BYTES) {
+      const message = this.#waiting.shift()
+      if (!message) {
+        this.#socket.resume()
+        return
+      }
+      this.#inWork++
+      void this.#door.handle(message.data, message.isBinary).then(() => {
+        this.#inWork--
+        this.#work()
+      })
+    }
+    this.#socket.pause()
+    if (this.#inWork === 0) this.#workWhenDrained()
+  }
+
+  #workWhenDrained(): void {
+    if (this.#isDraining) return
+    this.#isDraining = true
+    this.#sink.onDrained(() => {
+      this.#isDraining = false
+      this.#work()
+    })
   }
 
   #watchExpiry(identity: Identity): void {

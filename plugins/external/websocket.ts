@@ -6,13 +6,13 @@ import type { WebSocket } from 'ws'
 export const MAX_FRAME_BYTES = 32 * 1024 * 1024
 /** How long a closing socket may take to answer the close frame; ws's own default is 30 s. */
 const CLOSE_TIMEOUT_MS = 500
-const MISSED_PONGS = 2
+const GOING_AWAY = 1001
 
 export interface WebSocketOptions {
   heartbeatMs: number
 }
 
-/** WebSocket upgrades through the router, with a heartbeat: a socket that misses two pongs is dropped. */
+/** WebSocket upgrades through the router, with a heartbeat: a socket that does not answer one ping by the next is dropped. */
 export default fp<WebSocketOptions>(
   async function websocketPlugin(fastify, { heartbeatMs }) {
     // ws takes closeTimeout; its published types do not know it yet.
@@ -33,18 +33,16 @@ export default fp<WebSocketOptions>(
       }
     })
 
-    const missed = new WeakMap<WebSocket, number>()
+    const unanswered = new WeakSet<WebSocket>()
     const server = fastify.websocketServer
     server.on('connection', (socket) => {
-      missed.set(socket, 0)
-      socket.on('pong', () => missed.set(socket, 0))
+      socket.on('pong', () => unanswered.delete(socket))
     })
     const heartbeat = setInterval(() => {
       for (const socket of server.clients) {
-        const count = missed.get(socket) ?? 0
-        if (count >= MISSED_PONGS) socket.terminate()
+        if (unanswered.has(socket)) socket.terminate()
         else {
-          missed.set(socket, count + 1)
+          unanswered.add(socket)
           socket.ping()
         }
       }
@@ -52,9 +50,16 @@ export default fp<WebSocketOptions>(
 
     fastify.addHook('onClose', async () => {
       clearInterval(heartbeat)
-      for (const socket of server.clients) socket.terminate()
+      // The sessions have just closed them: a socket that is torn down at once may lose its close frame.
+      await Promise.all([...server.clients].map(closed))
       server.close()
     })
   },
   { name: 'websocket' }
 )
+
+/** Resolves when the socket is gone, which it is CLOSE_TIMEOUT_MS after its close frame at the latest. */
+async function closed(socket: WebSocket): Promise<void> {
+  if (socket.readyState === socket.OPEN) socket.close(GOING_AWAY)
+  if (socket.readyState !== socket.CLOSED) await new Promise((resolve) => socket.once('close', resolve))
+}

@@ -50,9 +50,10 @@ export class MessageDoor {
   }
 
   /** Handles one message and sends its answer. Never rejects: what goes wrong is the answer. */
-  async handle(data: Buffer): Promise<void> {
+  async handle(data: Buffer, isBinary = false): Promise<void> {
     let requestId: string | undefined
     try {
+      if (isBinary) throw new MalformedMessage('it came in a binary frame; send text frames')
       const message = readMessage(data, (id) => {
         requestId = id
       })
