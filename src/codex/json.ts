@@ -15,3 +15,9 @@ export function asObject(value: JsonValue | undefined): JsonObject {
 export function asText(value: JsonValue | undefined): string | undefined {
   return typeof value === 'string' ? value : undefined
 }
+
+/** Whether arrays and objects nest more than `levels` deep. */
+export function nestsDeeperThan(value: unknown, levels: number): boolean {
+  if (typeof value !== 'object' || value === null) return false
+  return levels === 0 || Object.values(value).some((inner) => nestsDeeperThan(inner, levels - 1))
+}

@@ -72,7 +72,7 @@ export class RpcPeer {
     if (this.#queue.length >= MAX_QUEUED) return Promise.reject(new TooManyInFlight(MAX_QUEUED))
     const id = this.#nextId++
     return new Promise((resolve, reject) => {
-      const line = `${JSON.stringify({ id, method, params })}\n`
+      const line = encodeLine({ id, method, params })
       const pending: Pending = { method, timeoutMs, line, resolve, reject, timer: undefined }
       pending.timer = setTimeout(() => this.#expire(id, pending), timeoutMs)
       if (this.#pending.size < MAX_IN_FLIGHT) this.#send(id, pending)
@@ -81,7 +81,7 @@ export class RpcPeer {
   }
 
   notify(method: string, params?: JsonValue): void {
-    if (!this.#closed) this.#write(`${JSON.stringify(params === undefined ? { method } : { method, params })}\n`)
+    if (!this.#closed) this.#write(encodeLine(params === undefined ? { method } : { method, params }))
   }
 
   /** Takes one line from codex. Never throws. */
@@ -120,7 +120,7 @@ export class RpcPeer {
 
   #serverCall(id: RpcId, method: string, params: JsonValue | undefined): ServerCall {
     const reply = (content: object) => {
-      if (!this.#closed) this.#write(`${JSON.stringify({ id, ...content })}\n`)
+      if (!this.#closed) this.#write(encodeLine({ id, ...content }))
     }
     return { id, method, params, respond: (result) => reply({ result }), respondError: (error) => reply({ error }) }
   }
@@ -150,4 +150,15 @@ export class RpcPeer {
     const next = this.#queue.shift()
     if (next) this.#send(...next)
   }
+}
+
+/** An escaped backslash, or half of a surrogate pair: JSON.stringify writes it as an escape, when it stands alone. */
+const BACKSLASH_OR_LONE_SURROGATE = /\\(?:\\|ud[89a-f][0-9a-f]{2})/g
+
+/** codex drops a line with half of a surrogate pair in it, and whoever asked would wait for ever. */
+function encodeLine(message: object): string {
+  const text = JSON.stringify(message).replace(BACKSLASH_OR_LONE_SURROGATE, (found) =>
+    found === '\\\\' ? found : '\\ufffd'
+  )
+  return `${text}\n`
 }
