@@ -29,7 +29,7 @@ import wsRoutes from './routes/ws.ts'
 import { ApprovalListSchema, ApprovalResolvedSchema, ApprovalSchema } from './schemas/approvals.ts'
 import { AuditPageSchema, AuditRecordSchema } from './schemas/audit.ts'
 import { ApiErrorSchema } from './schemas/common.ts'
-import { PolicyEvaluateResultSchema } from './schemas/policy.ts'
+import { PolicyEvaluateResultSchema, PolicyViewSchema } from './schemas/policy.ts'
 import { HealthSchema, ReadySchema, TicketSchema } from './schemas/service.ts'
 import { EmptySchema, ThreadListSchema, ThreadSchema, TurnSchema } from './schemas/threads.ts'
 import type { ModelProvider } from './src/codex/config-file.ts'
@@ -38,6 +38,7 @@ import { noneLauncher } from './src/isolation/none-launcher.ts'
 const VERSION = readVersion()
 const MAX_BODY_BYTES = 16 * 1024 * 1024
 const REDIS_CONNECT_TIMEOUT_MS = 5_000
+const MAX_START_MS = 20_000
 /** A model that codex's bundled catalogue knows, for the demo model, which has no name of its own. */
 const DEMO_MODEL_NAME = 'gpt-5.5'
 
@@ -51,6 +52,7 @@ const RESPONSE_SCHEMAS: readonly TSchema[] = [
   EmptySchema,
   HealthSchema,
   PolicyEvaluateResultSchema,
+  PolicyViewSchema,
   ReadySchema,
   ThreadSchema,
   ThreadListSchema,
@@ -86,7 +88,7 @@ export async function buildApp(config: Config, options: AppOptions): Promise<Fas
   app.register(swagger, { version: VERSION })
   app.register(websocket, { heartbeatMs: config.heartbeatMs })
   if (authConfig.mode === 'jwt') app.register(jwt, authConfig)
-  app.register(auth, { mode: authConfig.mode })
+  app.register(auth, { mode: authConfig.mode, mayApprove: (actor, userId) => app.policy.mayApprove(actor, userId) })
   if (config.redisUrl !== undefined) {
     app.register(redis, { url: config.redisUrl, connectTimeoutMs: REDIS_CONNECT_TIMEOUT_MS })
   }
@@ -106,16 +108,16 @@ export async function buildApp(config: Config, options: AppOptions): Promise<Fas
     clientVersion: VERSION,
     maxProcesses: config.maxProcesses,
     launcher: noneLauncher,
+    startTimeoutMs: Math.min(config.requestTimeoutMs, MAX_START_MS),
     gatewayEnv: options.env,
     ...modelOptions(parent, config)
   }))
-  app.register(sessions, (parent: FastifyInstance) => ({
+  app.register(sessions, {
     approvalMode: config.approval.mode,
     requestTimeoutMs: config.requestTimeoutMs,
     idleTimeoutMs: config.idleTimeoutMs,
-    times: () => parent.policy.times(),
     journal: config.journal
-  }))
+  })
   app.register(clients)
 
   app.register(healthRoutes, { version: VERSION })

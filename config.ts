@@ -55,7 +55,7 @@ export const EnvironmentSchema = Type.Object({
   REQUEST_TIMEOUT_MS: milliseconds('How long codex may take to answer a request', 60_000, 100),
   IDLE_TIMEOUT_MS: milliseconds('A process with nothing to do for this long is stopped', 900_000, 100),
   SHUTDOWN_TIMEOUT_MS: milliseconds('Everything is closed within this after SIGTERM', 5_000, 4_000),
-  HEARTBEAT_MS: milliseconds('Interval of WebSocket pings; a socket silent for two is dropped', 30_000, 50),
+  HEARTBEAT_MS: milliseconds('Interval of WebSocket pings; a dead socket is dropped within two', 30_000, 50),
   JOURNAL_MAX_EVENTS: Type.Integer({ description: 'Events kept per user for replay', default: 100_000, minimum: 1 }),
   JOURNAL_MAX_BYTES: Type.Integer({ description: 'The same in bytes', default: 32 * MIB, minimum: 1024 }),
   JOURNAL_MAX_AGE_MS: milliseconds('The same in age', 86_400_000, 1_000),

@@ -68,7 +68,7 @@ export const InvalidDecision = createError(
   'The decision "%s" does not fit this approval: %s',
   400
 )
-export const PolicyFileInvalid = createError('CC_POLICY_INVALID', 'The policy file %s is not valid: %s', 500)
+export const PolicyFileInvalid = createError('CC_POLICY_INVALID', 'The policy file %s is not valid: %s', 400)
 
 // --- Audit -----------------------------------------------------------------------------------------------------------
 export const AuditUnavailable = createError(
@@ -100,6 +100,16 @@ export const StoreRecordInvalid = createError(
   'CC_STORE_RECORD_INVALID',
   'The stored session record of "%s" is not readable: %s; delete it or restore a backup',
   500
+)
+export const StoredDocumentInvalid = createError(
+  'CC_STORED_DOCUMENT_INVALID',
+  'The stored document "%s" of %s is not JSON; replace it, delete it or restore a backup',
+  500
+)
+export const InvalidDocumentId = createError(
+  'CC_INVALID_DOCUMENT_ID',
+  'The id of a document is 1 to 256 characters of printable ASCII',
+  400
 )
 
 /** What any error looks like to a client: its HTTP status and the one error shape. */

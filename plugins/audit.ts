@@ -28,7 +28,7 @@ export default fp<AuditOptions>(
     fastify.decorate('recordAccess', async ({ identity, method, routeOptions }: FastifyRequest) => {
       const { userId, actorId, roles } = identity
       if (actorId === userId) return
-      const role = roles.find((name) => name === 'admin' || name === 'service')
+      const role = roles.find((name) => name !== 'viewer' && name !== 'user')
       const actor = { kind: 'user' as const, id: actorId, ...(role === undefined ? {} : { role }) }
       await audit.append({ type: 'access', userId, actor, action: `${method} ${routeOptions.url}` })
     })

@@ -4,13 +4,15 @@ import fp from 'fastify-plugin'
 import { Type } from 'typebox'
 import { Compile } from 'typebox/compile'
 import { Forbidden, InvalidUserId, Unauthorized } from '../errors.ts'
-import { type Role, RoleSchema, UserIdSchema } from '../schemas/common.ts'
+import { RoleSchema, UserIdSchema } from '../schemas/common.ts'
 import type { Identity } from '../schemas/identity.ts'
 
 const TICKET_LIFETIME_MS = 30_000
 const MAX_TICKETS = 10_000
 
 export interface AuthOptions {
+  /** Whether the policy lets an approver decide the approvals of another user. */
+  mayApprove(actor: Identity, userId: string): Promise<boolean>
   /** `development`: the caller says who they are (loopback only). `jwt`: a token says it. */
   mode: 'development' | 'jwt'
 }
@@ -36,6 +38,10 @@ declare module 'fastify' {
   interface FastifyRequest {
     identity: Identity
   }
+  interface FastifyContextConfig {
+    /** Approvers may use this route for users whose approvals the policy gives them. */
+    isForApprovers?: boolean
+  }
 }
 
 const ClaimsSchema = Type.Object({
@@ -48,7 +54,7 @@ const userIdCheck = Compile(UserIdSchema)
 
 /** Says who is asking: JWT, ticket, or (development mode) the caller's own word. */
 export default fp<AuthOptions>(
-  async function authPlugin(fastify, { mode }) {
+  async function authPlugin(fastify, { mode, mayApprove }) {
     const tickets = new Map<string, { identity: Identity; expiresAtMs: number }>()
 
     const verify = async (request: FastifyRequest, token: string): Promise<Identity> => {
@@ -70,10 +76,21 @@ export default fp<AuthOptions>(
       return found.identity
     }
 
+    /** `service` and `admin` may act for other users, an approver on approval routes; everybody else for themselves. */
+    const actFor = async (request: FastifyRequest, identity: Identity, userId: string | undefined) => {
+      if (userId === undefined || userId === identity.userId) return identity
+      const { roles } = identity
+      const mayAct =
+        roles.some((role) => role === 'service' || role === 'admin') ||
+        (request.routeOptions.config.isForApprovers && (await mayApprove(identity, userId)))
+      if (!mayAct) throw new Forbidden(`The token is not for user "${userId}"`)
+      return { ...identity, userId }
+    }
+
     const identify = async (request: FastifyRequest): Promise<Identity> => {
       const claimed = claimedUserId(request)
       const { ticket } = request.query as { ticket?: unknown }
-      if (typeof ticket === 'string') return actFor(redeem(ticket), claimed)
+      if (typeof ticket === 'string') return actFor(request, redeem(ticket), claimed)
       if (mode === 'development') return developmentIdentity(claimed)
       const token = findToken(request)
       if (token === undefined) {
@@ -81,7 +98,7 @@ export default fp<AuthOptions>(
           'A token is needed: "Authorization: Bearer <token>", or the subprotocols "bearer, <token>"'
         )
       }
-      return actFor(await verify(request, token), claimed)
+      return actFor(request, await verify(request, token), claimed)
     }
 
     fastify.decorateRequest('identity', null as unknown as Identity)
@@ -93,7 +110,7 @@ export default fp<AuthOptions>(
         if (mode === 'development') return request.identity
         const fresh = await verify(request, token)
         if (fresh.actorId !== request.identity.actorId) throw new Forbidden('The token is another user’s')
-        request.identity = actFor(fresh, request.identity.userId)
+        request.identity = await actFor(request, fresh, request.identity.userId)
         return request.identity
       },
       issueTicket(identity) {
@@ -127,14 +144,6 @@ function developmentIdentity(userId: string | undefined): Identity {
     throw new Unauthorized('Development mode: say who you are with ?userId=, the header x-user-id or a body userId')
   }
   return { userId, actorId: userId, roles: ['user'], expiresAtMs: undefined }
-}
-
-/** `service` and `admin` may act for other users; everybody else only for themselves. */
-function actFor(identity: Identity, userId: string | undefined): Identity {
-  if (userId === undefined || userId === identity.userId) return identity
-  const mayAct = identity.roles.some((role: Role) => role === 'service' || role === 'admin')
-  if (!mayAct) throw new Forbidden(`The token is not for user "${userId}"`)
-  return { ...identity, userId }
 }
 
 function findToken(request: FastifyRequest): string | undefined {

@@ -1,13 +1,13 @@
-import { readFile } from 'node:fs/promises'
 import fp from 'fastify-plugin'
-import { PolicyFileInvalid } from '../errors.ts'
-import type { PolicyEvaluateBody, PolicyEvaluateResult } from '../schemas/policy.ts'
+import type { Identity } from '../schemas/identity.ts'
+import type { PolicyEvaluateBody, PolicyEvaluateResult, PolicyFile, PolicyView } from '../schemas/policy.ts'
 import { decide } from '../src/approvals/decide.ts'
+import { FileWatch } from '../src/approvals/file-watch.ts'
 import { hostFiles } from '../src/approvals/host-files.ts'
-import type { LedgerTimes, PolicyVerdict } from '../src/approvals/ledger.ts'
-import { parsePolicyFile } from '../src/approvals/policy-file.ts'
+import type { PolicyVerdict } from '../src/approvals/ledger.ts'
+import { PolicyBook } from '../src/approvals/policy-book.ts'
 import { type PolicyRequest, requestFromEvaluate, requestFromQuestion } from '../src/approvals/request.ts'
-import { compileRules, type Rules } from '../src/approvals/rules.ts'
+import { mayApproveFor, type Rules } from '../src/approvals/rules.ts'
 import type { Question } from '../src/codex/server-requests.ts'
 
 export interface PolicyOptions {
@@ -20,43 +20,83 @@ export interface PolicyOptions {
   protectedRoots: readonly string[]
 }
 
-export interface Policy {
-  /** What the policy says to a question of codex. `workspace`: as codex sees it. */
-  decide(question: Question, workspace: string): PolicyVerdict
+export interface PolicyDesk {
+  /** What the user's policy says to a question of codex, and how long it may wait. `workspace`: as codex sees it. */
+  decide(question: Question, userId: string, workspace: string): Promise<PolicyVerdict>
   /** The same for a question that nobody asked; nothing happens. */
-  evaluate(body: PolicyEvaluateBody, workspace: string): PolicyEvaluateResult
-  times(): LedgerTimes
+  evaluate(body: PolicyEvaluateBody, userId: string, workspace: string): Promise<PolicyEvaluateResult>
+  /** Whether the policy lets `actor` decide the approvals of `userId`. */
+  mayApprove(actor: Identity, userId: string): Promise<boolean>
+  view(userId: string): Promise<PolicyView>
+  /** Replaces the user's own layer. Throws PolicyFileInvalid. */
+  setUserLayer(userId: string, layer: PolicyFile): Promise<PolicyView>
 }
 
 declare module 'fastify' {
   interface FastifyInstance {
-    policy: Policy
+    policy: PolicyDesk
   }
 }
 
-/** What is decided without asking a person: the owner's policy file over the built-in defaults. */
+/** What is decided without asking a person: the owner's policy file over the built-in defaults, reread when it changes. */
 export default fp<PolicyOptions>(
   async function policyPlugin(fastify, { file, timeoutMs, maxMs, protectedRoots }) {
-    const rules = await loadRules(file, timeoutMs)
-    const judge = (request: PolicyRequest) => decide(request, rules, { ...hostFiles, now: Date.now(), protectedRoots })
+    const book = await PolicyBook.open({ file, defaults: { timeoutMs }, documents: fastify.documents })
+    let fileProblem: string | undefined
 
-    fastify.log.info({ policyVersion: rules.version, file }, 'approval policy loaded')
+    const reload = async () => {
+      try {
+        const hasChanged = await book.reload()
+        fileProblem = undefined
+        if (hasChanged) fastify.log.info({ policyVersion: book.base.version }, 'approval policy reloaded')
+      } catch (error) {
+        fileProblem = (error as Error).message
+        fastify.log.error(
+          { err: error, policyVersion: book.base.version },
+          'the new policy is broken; the old one stays'
+        )
+      }
+    }
+    if (file !== undefined) {
+      const watch = new FileWatch(
+        file,
+        () => void reload(),
+        (error) => {
+          fastify.log.error({ err: error }, 'the policy file is not watched any more')
+        }
+      )
+      fastify.addHook('onClose', async () => watch.close())
+    }
+    fastify.log.info({ policyVersion: book.base.version, file }, 'approval policy loaded')
+
+    const judge = (request: PolicyRequest, rules: Rules) =>
+      decide(request, rules, { ...hostFiles, now: Date.now(), protectedRoots })
+    const view = async (userId: string, rules: Rules): Promise<PolicyView> => ({
+      policy: rules.policy,
+      userLayer: await book.userLayer(userId),
+      ...(fileProblem === undefined ? {} : { fileProblem })
+    })
+
     fastify.decorate('policy', {
-      decide: (question, workspace) => ({
-        ...judge(requestFromQuestion(question, workspace)),
-        policyVersion: rules.version
-      }),
-      evaluate: (body, workspace) => ({ ...judge(requestFromEvaluate(body, workspace)), workspace }),
-      times: () => ({ timeoutMs: rules.policy.timeoutMs, maxMs, defaultAction: rules.policy.defaultAction })
+      async decide(question, userId, workspace) {
+        const rules = await book.rulesFor(userId)
+        const { timeoutMs: ownTimeoutMs, defaultAction } = rules.policy
+        return {
+          ...judge(requestFromQuestion(question, workspace), rules),
+          policyVersion: rules.version,
+          times: { timeoutMs: ownTimeoutMs, maxMs, defaultAction }
+        }
+      },
+      async evaluate(body, userId, workspace) {
+        return { ...judge(requestFromEvaluate(body, workspace), await book.rulesFor(userId)), workspace }
+      },
+      async mayApprove({ actorId, roles }, userId) {
+        const { policy } = await book.rulesFor(userId)
+        return mayApproveFor(policy, { userId: actorId, roles }, userId)
+      },
+      view: async (userId) => view(userId, await book.rulesFor(userId)),
+      setUserLayer: async (userId, layer) => view(userId, await book.setUserLayer(userId, layer))
     })
   },
-  { name: 'policy' }
+  { name: 'policy', dependencies: ['store'] }
 )
-
-async function loadRules(file: string | undefined, timeoutMs: number): Promise<Rules> {
-  if (file === undefined) return compileRules([{ timeoutMs }])
-  const text = await readFile(file, 'utf8').catch((error: Error) => {
-    throw new PolicyFileInvalid(file, error.message)
-  })
-  return compileRules([{ timeoutMs }, parsePolicyFile(text, file)])
-}

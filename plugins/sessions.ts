@@ -5,8 +5,7 @@ import type { JournalBounds } from '../src/journal/journal.ts'
 import { MemoryJournal } from '../src/journal/memory-journal.ts'
 import { type SessionsOptions as EngineOptions, Sessions } from '../src/session/sessions.ts'
 
-export interface SessionsOptions
-  extends Pick<EngineOptions, 'approvalMode' | 'requestTimeoutMs' | 'idleTimeoutMs' | 'times'> {
+export interface SessionsOptions extends Pick<EngineOptions, 'approvalMode' | 'requestTimeoutMs' | 'idleTimeoutMs'> {
   journal: JournalBounds
 }
 
@@ -27,7 +26,7 @@ export default fp<SessionsOptions>(
       log: fastify.log,
       forgetAfterMs: journal.maxAgeMs,
       createJournal: () => new MemoryJournal(journal),
-      decide: async (question, session) => policy.decide(question, session.view.workspace),
+      decide: (question, { userId, view }) => policy.decide(question, userId, view.workspace),
       record: async (settlement: Settlement, session) => {
         await audit.append(settlementEntry(settlement, session.userId))
       }

@@ -14,6 +14,7 @@ const approvalRoutes: FastifyPluginAsyncTypebox = async (fastify) => {
   fastify.get(
     '/approvals',
     {
+      config: { isForApprovers: true },
       schema: {
         operationId: 'listApprovals',
         tags,
@@ -28,6 +29,7 @@ const approvalRoutes: FastifyPluginAsyncTypebox = async (fastify) => {
   fastify.post(
     '/approvals/:approvalId/respond',
     {
+      config: { isForApprovers: true },
       schema: {
         operationId: 'respondToApproval',
         tags,

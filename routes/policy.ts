@@ -1,13 +1,51 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyInstance } from 'fastify'
+import { Forbidden } from '../errors.ts'
 import { ref } from '../schemas/common.ts'
-import { PolicyEvaluateBodySchema, PolicyEvaluateResultSchema } from '../schemas/policy.ts'
+import {
+  PolicyEvaluateBodySchema,
+  PolicyEvaluateResultSchema,
+  PolicyFileSchema,
+  PolicyViewSchema
+} from '../schemas/policy.ts'
 import { ForUserSchema } from '../schemas/threads.ts'
 import { sessionErrors } from './responses.ts'
 
 const policyRoutes: FastifyPluginAsyncTypebox = async (fastify) => {
   const sessions = fastify.getDecorator<FastifyInstance['sessions']>('sessions')
   const policy = fastify.getDecorator<FastifyInstance['policy']>('policy')
+
+  fastify.get(
+    '/policy',
+    {
+      schema: {
+        operationId: 'getPolicy',
+        tags: ['policy'],
+        summary: 'The policy that decides for the user, and the layer that is theirs alone',
+        querystring: ForUserSchema,
+        response: { 200: ref(PolicyViewSchema), ...sessionErrors }
+      }
+    },
+    async ({ identity }) => policy.view(identity.userId)
+  )
+
+  fastify.put(
+    '/policy',
+    {
+      schema: {
+        operationId: 'replacePolicy',
+        tags: ['policy'],
+        summary: 'Replace the user’s own layer; admins only, because a layer may loosen what the organisation set',
+        querystring: ForUserSchema,
+        body: PolicyFileSchema,
+        response: { 200: ref(PolicyViewSchema), ...sessionErrors }
+      }
+    },
+    async ({ identity, body }) => {
+      if (!identity.roles.includes('admin')) throw new Forbidden('Only an admin may change a policy')
+      return policy.setUserLayer(identity.userId, body)
+    }
+  )
 
   fastify.post(
     '/policy/evaluate',
@@ -23,7 +61,7 @@ const policyRoutes: FastifyPluginAsyncTypebox = async (fastify) => {
     },
     async ({ identity, body }) => {
       const { view } = await sessions.open(identity.userId)
-      return policy.evaluate(body, view.workspace)
+      return policy.evaluate(body, identity.userId, view.workspace)
     }
   )
 }

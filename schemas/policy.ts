@@ -204,3 +204,16 @@ export const PolicyEvaluateResultSchema = Type.Object(
   { $id: 'PolicyEvaluateResult' }
 )
 export type PolicyEvaluateResult = Static<typeof PolicyEvaluateResultSchema>
+
+/** `GET /api/policy`: what decides for a user, and the layer that is theirs alone. */
+export const PolicyViewSchema = Type.Object(
+  {
+    policy: PolicySchema,
+    userLayer: PolicyFileSchema,
+    fileProblem: Type.Optional(
+      Type.String({ description: 'Why the newest text of POLICY_FILE is not in force; the one before it is.' })
+    )
+  },
+  { $id: 'PolicyView' }
+)
+export type PolicyView = Static<typeof PolicyViewSchema>

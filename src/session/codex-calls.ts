@@ -1,4 +1,5 @@
 import { CodexError, withDetails } from '../../errors.ts'
+import type { Approval } from '../../schemas/approvals.ts'
 import type { Role } from '../../schemas/common.ts'
 import { toCodedError } from '../codex/codex-errors.ts'
 import { asObject, asText, type JsonObject } from '../codex/json.ts'
@@ -21,6 +22,8 @@ const NEEDS_LOADED_THREAD = new Set([
   'thread/queue/start'
 ])
 const LOADS_THREAD = new Set(['thread/start', 'thread/resume', 'thread/fork'])
+
+const STEER_TIMEOUT_MS = 2_000
 
 export interface CodexCallsOptions {
   tracker: ThreadTracker
@@ -78,6 +81,23 @@ export class CodexCalls {
       ...(threadId === undefined ? {} : { threadId }),
       ...(turnId === undefined ? {} : { turnId })
     }
+  }
+
+  /**
+   * Tells the model that nobody answered. Without this a time-out looks like a refusal by the user, and models then
+   * look for another way to the same end. Sent before the refusal itself, so that the model reads both at once.
+   */
+  async tellExpired(process: CodexProcess, { threadId, turnId, command, changes }: Approval): Promise<void> {
+    if (threadId === null || turnId === null) return
+    const paths = changes?.map(({ path }) => path).join(', ')
+    const subject = command ?? (paths === undefined ? 'your request' : `the change of ${paths}`)
+    const text =
+      `[Cloud Codex] Nobody answered the approval request for ${subject} in time. This is not a refusal: no one was ` +
+      'there to decide. Do not look for a way around it; say what is left to do, so that the user can ask again.'
+    const input = [{ type: 'text', text, text_elements: [] }]
+    await process.request('turn/steer', { threadId, expectedTurnId: turnId, input }, STEER_TIMEOUT_MS).catch(() => {
+      // The turn ended meanwhile: nobody is left to be told.
+    })
   }
 
   async #loadThread(process: CodexProcess, threadId: string | undefined): Promise<void> {

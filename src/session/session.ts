@@ -1,9 +1,9 @@
-import { Forbidden, PoolFull, ProcessExited, ShuttingDown } from '../../errors.ts'
+import { Forbidden, InvalidMessage, PoolFull, ProcessExited, ShuttingDown } from '../../errors.ts'
 import type { Approval, ApprovalResolved, RespondBody } from '../../schemas/approvals.ts'
 import type { Identity } from '../../schemas/identity.ts'
 import type { SessionStateName } from '../../schemas/server-messages.ts'
-import { ApprovalLedger, type LedgerTimes, type PolicyVerdict, type Settlement } from '../approvals/ledger.ts'
-import type { JsonObject } from '../codex/json.ts'
+import { ApprovalLedger, type PolicyVerdict, type Settlement } from '../approvals/ledger.ts'
+import { type JsonObject, nestsDeeperThan } from '../codex/json.ts'
 import type { ApprovalMode } from '../codex/method-guards.ts'
 import { roleAtLeast } from '../codex/methods.ts'
 import type { ProcessPool } from '../codex/pool.ts'
@@ -35,7 +35,6 @@ export interface SessionOptions {
   log: SessionLog
   decide(question: Question, session: Session): Promise<PolicyVerdict>
   record(settlement: Settlement, session: Session): Promise<void>
-  times(): LedgerTimes
 }
 
 /** Who acts on a session. */
@@ -91,7 +90,7 @@ export class Session {
       decide: (question) => options.decide(question, this),
       record: (settlement) => options.record(settlement, this),
       emit: (type, payload) => this.#broadcast.emit(type, payload),
-      times: () => options.times(),
+      onExpired: (approval) => this.#onExpired(approval),
       onUnrecordable: (error) => this.#onUnrecordable(error)
     })
   }
@@ -124,6 +123,7 @@ export class Session {
   /** See {@link ApprovalLedger.respond}; Forbidden for a role that may only look. */
   async respond(approvalId: string, body: RespondBody, actor: Actor): Promise<ApprovalResolved> {
     this.#admit(actor)
+    refuseDeep(body)
     return this.#ledger.respond(approvalId, body, { kind: 'user', id: actor.actorId })
   }
 
@@ -156,6 +156,7 @@ export class Session {
    */
   async request(method: string, params: unknown, { roles }: Actor): Promise<RequestResult> {
     this.#touch()
+    refuseDeep(params)
     const { params: checked, dropped } = await this.#calls.guard(method, params, roles)
     const payload = await this.#calls.run(await this.#ensureProcess(), method, checked)
     return { payload, dropped }
@@ -195,26 +196,29 @@ export class Session {
   }
 
   async #startProcess(forget: () => void): Promise<CodexProcess> {
+    const { pool, log } = this.#options
     const attempt = { isReady: false }
     await this.#stopped
     try {
       const handlers = {
-        onNotification: (method, line) => this.#onNotification(method, line),
-        onRequest: (call) => this.#onServerRequest(call),
+        onNotification: (method: string, line: Buffer) => this.#onNotification(method, line),
+        onRequest: (call: ServerCall) => this.#onServerRequest(call),
         onBatchEnd: () => this.#onBatchEnd(),
-        onGarbage: (reason) => this.#options.log.warn({ userId: this.userId, reason }, 'unreadable line from codex'),
-        onExit: (exit) => {
+        onGarbage: (reason: string) => log.warn({ userId: this.userId, reason }, 'unreadable line from codex'),
+        onExit: (exit: ProcessExit) => {
+          forget()
           // A process that never got ready is told by the start that failed.
           if (attempt.isReady) this.#onExit(exit)
         }
-      })
+      }
+      const process = await pool.start(this.userId, handlers, this.#closing.signal)
       // It may have died between its last answer and now; nobody was told.
       if (process.state === ProcessStates.EXITED) throw new ProcessExited()
       attempt.isReady = true
       this.#setState('ready')
       return process
     } catch (error) {
-      this.#process = undefined
+      forget()
       if (!(error instanceof PoolFull)) this.#setState('failed', (error as Error).message)
       throw error
     }
@@ -240,7 +244,6 @@ export class Session {
   }
 
   #onExit(exit: ProcessExit): void {
-    this.#process = undefined
     this.#tracker.onProcessExit()
     const { code, signal, expected } = exit
     if (!expected) this.#options.log.warn({ userId: this.userId, code, signal }, 'codex process ended unexpectedly')
@@ -251,13 +254,19 @@ export class Session {
     this.#stopReason = undefined
   }
 
+  async #onExpired(approval: Approval): Promise<void> {
+    const process = await this.#process?.catch(() => undefined)
+    if (process) await this.#calls.tellExpired(process, approval)
+  }
+
   #onUnrecordable(error: Error): void {
     this.#options.log.error({ userId: this.userId, err: error }, 'a decision could not be put on record')
     void this.stopProcess('the audit log cannot be written')
   }
 
   #setState(state: SessionStateName, reason?: string): void {
-    if (this.#state === state) return
+    // Nothing opens a session again that is about to end.
+    if (this.#state === state || this.#state === 'closing') return
     this.#state = state
     this.#broadcast.emit('session/state', { state, ...(reason === undefined ? {} : { reason }) })
   }
@@ -270,4 +279,11 @@ export class Session {
   #touch(): void {
     this.#lastActiveAtMs = Date.now()
   }
+}
+
+/** codex drops a line that nests more than 128 deep, without an answer, and keeps some of it inside lines of its own. */
+const MAX_DEPTH = 64
+
+function refuseDeep(value: unknown): void {
+  if (nestsDeeperThan(value, MAX_DEPTH)) throw new InvalidMessage(`it nests more than ${MAX_DEPTH} levels deep`)
 }
