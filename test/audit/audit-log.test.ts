@@ -1,20 +1,14 @@
 import { createHash } from 'node:crypto'
 import { copyFile, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { Check } from 'typebox/value'
 import { type AuditQuery, AuditRecordSchema } from '../../schemas/audit.ts'
-import { AuditLog, type AuditLogOptions } from '../../src/audit/audit-log.ts'
+import { AuditLog } from '../../src/audit/audit-log.ts'
 import type { Head } from '../../src/audit/record.ts'
 import { verifyAudit } from '../../src/audit/verify.ts'
 import { type ApprovalRecord, approval, fill, KEY, readRecords, readSegments, startWriter } from './fixtures.ts'
-
-async function openLog(t: Test, options: AuditLogOptions = {}) {
-  const dir = t.testdir()
-  const log = await AuditLog.open(dir, options)
-  t.teardown(() => log.close())
-  return { dir, log }
-}
+import { openLog } from './open-log.ts'
 
 async function collect(lines: AsyncIterable<string>): Promise<string[]> {
   const all: string[] = []

@@ -5,6 +5,7 @@ import { AuditLog } from '../../src/audit/audit-log.ts'
 import { listSegments } from '../../src/audit/segments.ts'
 import { verifyAudit } from '../../src/audit/verify.ts'
 import { type ApprovalRecord, approval, fill, KEY, readRecords, readSegments, startWriter } from './fixtures.ts'
+import { openLog } from './open-log.ts'
 
 const ROUNDS = process.env.FULL ? 200 : 15
 
@@ -87,9 +88,7 @@ t.test('a file that may not grow refuses the write, keeps the chain and goes on 
 })
 
 t.test('a failed sync refuses its records and all that wait, and the next append recovers', async (t) => {
-  const dir = t.testdir()
-  const log = await AuditLog.open(dir, { key: KEY, retryDelayMs: 0 })
-  t.teardown(() => log.close())
+  const { dir, log } = await openLog(t, { key: KEY, retryDelayMs: 0 })
   await fill(log, 3)
   await failNextSync(dir, async () => {
     const results = await Promise.allSettled([log.append(approval('lost-1')), log.append(approval('lost-2'))])
@@ -112,9 +111,7 @@ t.test('a failed sync refuses its records and all that wait, and the next append
 })
 
 t.test('within the retry delay appends are refused at once, without touching the disk', async (t) => {
-  const dir = t.testdir()
-  const log = await AuditLog.open(dir, { retryDelayMs: 60_000 })
-  t.teardown(() => log.close())
+  const { dir, log } = await openLog(t, { retryDelayMs: 60_000 })
   await fill(log, 1)
   await failNextSync(dir, () => t.rejects(log.append(approval('x'))))
   await t.rejects(log.append(approval('y')), { code: 'CC_AUDIT_UNAVAILABLE' })

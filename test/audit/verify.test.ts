@@ -15,11 +15,11 @@ interface Log {
 
 /** Twelve records in three segments of four, signed at 4, 8 and 12. */
 async function makeLog(dir: string): Promise<Log> {
-  const log = await AuditLog.open(dir, { key: KEY, segmentBytes: 1, checkpointEvery: 4 })
   for (let batch = 0; batch < 3; batch++) {
+    const log = await AuditLog.open(dir, { key: KEY, segmentBytes: 1 })
     await Promise.all([0, 1, 2, 3].map((n) => log.append(approval(`a${batch * 4 + n}`))))
+    await log.close()
   }
-  await log.close()
   return { dir, segments: await readSegments(dir) }
 }
 
