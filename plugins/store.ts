@@ -1,6 +1,9 @@
 import { join } from 'node:path'
 import fp from 'fastify-plugin'
+import type { DocumentStore } from '../src/stores/document-store.ts'
+import { LmdbDocumentStore } from '../src/stores/lmdb-document-store.ts'
 import { LmdbSessionStore } from '../src/stores/lmdb-session-store.ts'
+import { RedisDocumentStore } from '../src/stores/redis-document-store.ts'
 import { RedisSessionStore } from '../src/stores/redis-session-store.ts'
 import type { SessionStore } from '../src/stores/session-store.ts'
 
@@ -11,6 +14,7 @@ export interface StoreOptions {
 declare module 'fastify' {
   interface FastifyInstance {
     store: SessionStore
+    documents: DocumentStore
   }
 }
 
@@ -22,6 +26,12 @@ export default fp<StoreOptions>(
       : await LmdbSessionStore.open(join(dataDir, 'store'))
     fastify.decorate('store', store)
     fastify.addHook('onClose', () => store.close())
+
+    const documents: DocumentStore = fastify.hasDecorator('redis')
+      ? new RedisDocumentStore(fastify.redis)
+      : await LmdbDocumentStore.open(join(dataDir, 'documents'))
+    fastify.decorate('documents', documents)
+    fastify.addHook('onClose', () => documents.close())
   },
   { name: 'store' }
 )

@@ -1,5 +1,5 @@
 import type { Redis } from 'ioredis'
-import { StoreUnavailable } from '../../errors.ts'
+import { replyOf } from './redis-reply.ts'
 import {
   assertUserId,
   decodeSessionRecord,
@@ -41,7 +41,7 @@ export class RedisSessionStore implements SessionStore {
 
   async get(userId: string): Promise<SessionRecord | undefined> {
     assertUserId(userId)
-    const text = await attempt(this.#client.get(sessionKey(userId)))
+    const text = await replyOf(this.#client.get(sessionKey(userId)))
     return text === null ? undefined : decodeSessionRecord(userId, text)
   }
 
@@ -58,9 +58,9 @@ export class RedisSessionStore implements SessionStore {
     const { limit, cursor } = options
     if (cursor !== undefined) assertUserId(cursor)
     const from = cursor === undefined ? '-' : `(${cursor}`
-    const found = await attempt(this.#client.zrangebylex(INDEX_KEY, from, '+', 'LIMIT', 0, limit + 1))
+    const found = await replyOf(this.#client.zrangebylex(INDEX_KEY, from, '+', 'LIMIT', 0, limit + 1))
     const userIds = found.slice(0, limit)
-    const texts = userIds.length === 0 ? [] : await attempt(this.#client.mget(userIds.map(sessionKey)))
+    const texts = userIds.length === 0 ? [] : await replyOf(this.#client.mget(userIds.map(sessionKey)))
     // A record that Redis evicted leaves its name in the index.
     const records = userIds.flatMap((userId, i) => {
       const text = texts[i]
@@ -71,22 +71,13 @@ export class RedisSessionStore implements SessionStore {
   }
 
   async ping(): Promise<void> {
-    await attempt(this.#client.ping())
+    await replyOf(this.#client.ping())
   }
 
   async close(): Promise<void> {}
 
   async #run(script: string, record: SessionRecord): Promise<unknown> {
     const text = encodeSessionRecord(record)
-    return attempt(this.#client.eval(script, 2, sessionKey(record.userId), INDEX_KEY, record.userId, text))
-  }
-}
-
-async function attempt<T>(reply: Promise<T>): Promise<T> {
-  try {
-    return await reply
-  } catch (error) {
-    // ioredis hangs the command and its arguments on the error, a password among them: only the text goes on.
-    throw new StoreUnavailable(`Redis: ${error instanceof Error ? error.message : String(error)}`)
+    return replyOf(this.#client.eval(script, 2, sessionKey(record.userId), INDEX_KEY, record.userId, text))
   }
 }
