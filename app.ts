@@ -23,11 +23,18 @@ import approvalRoutes from './routes/approvals.ts'
 import auditRoutes from './routes/audit.ts'
 import healthRoutes from './routes/health.ts'
 import policyRoutes from './routes/policy.ts'
+import sessionRuleRoutes from './routes/session-rules.ts'
 import threadRoutes from './routes/threads.ts'
 import ticketRoutes from './routes/tickets.ts'
 import wsRoutes from './routes/ws.ts'
-import { ApprovalListSchema, ApprovalResolvedSchema, ApprovalSchema } from './schemas/approvals.ts'
-import { AuditPageSchema, AuditRecordSchema } from './schemas/audit.ts'
+import {
+  ApprovalListSchema,
+  ApprovalResolvedSchema,
+  ApprovalSchema,
+  SessionRuleListSchema,
+  SessionRuleSchema
+} from './schemas/approvals.ts'
+import { AuditPageSchema, AuditRecordSchema, AuditReportSchema } from './schemas/audit.ts'
 import { ApiErrorSchema } from './schemas/common.ts'
 import { PolicyEvaluateResultSchema, PolicyViewSchema } from './schemas/policy.ts'
 import { HealthSchema, ReadySchema, TicketSchema } from './schemas/service.ts'
@@ -49,11 +56,14 @@ const RESPONSE_SCHEMAS: readonly TSchema[] = [
   ApprovalResolvedSchema,
   AuditRecordSchema,
   AuditPageSchema,
+  AuditReportSchema,
   EmptySchema,
   HealthSchema,
   PolicyEvaluateResultSchema,
   PolicyViewSchema,
   ReadySchema,
+  SessionRuleSchema,
+  SessionRuleListSchema,
   ThreadSchema,
   ThreadListSchema,
   TicketSchema,
@@ -127,7 +137,7 @@ export async function buildApp(config: Config, options: AppOptions): Promise<Fas
     scope.register(wsRoutes)
     scope.register(
       async (api) => {
-        for (const routes of [threadRoutes, approvalRoutes, policyRoutes, auditRoutes, ticketRoutes])
+        for (const routes of [threadRoutes, approvalRoutes, sessionRuleRoutes, policyRoutes, auditRoutes, ticketRoutes])
           api.register(routes)
       },
       { prefix: '/api' }

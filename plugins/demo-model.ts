@@ -6,6 +6,7 @@ import fp from 'fastify-plugin'
 import { type ModelRequest, type ModelStep, scriptedAnswer } from '../src/demo/scripted-model.ts'
 
 const PAUSE_MS = 20
+const BLOCK_CHARS = 16 * 1024
 const MAX_BODY_BYTES = 64 * 1024 * 1024
 
 export interface DemoModel {
@@ -41,15 +42,21 @@ export default fp(
 )
 
 async function stream(steps: Iterable<ModelStep>, socket: NodeJS.WritableStream, gone: AbortSignal): Promise<void> {
+  let text = ''
+  // Written in blocks: a write per step would make the model, not codex, the limit of a flood.
+  const send = async () => {
+    const block = text
+    text = ''
+    if (block !== '' && !socket.write(block)) await once(socket, 'drain', { signal: gone })
+  }
   try {
     for (const step of steps) {
       if (gone.aborted) return
+      if (step !== 'pause') text += `event: ${step.type}\ndata: ${JSON.stringify(step)}\n\n`
+      if (step === 'pause' || text.length >= BLOCK_CHARS) await send()
       if (step === 'pause') await delay(PAUSE_MS, undefined, { signal: gone })
-      else if (!socket.write(`event: ${step.type}\ndata: ${JSON.stringify(step)}\n\n`)) {
-        await once(socket, 'drain', { signal: gone })
-      }
     }
-    socket.end()
+    socket.end(text)
   } catch {
     // codex hung up in the middle: there is nobody to tell.
   }

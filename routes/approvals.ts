@@ -1,7 +1,13 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyInstance } from 'fastify'
 import { Type } from 'typebox'
-import { ApprovalListSchema, ApprovalResolvedSchema, RespondBodySchema } from '../schemas/approvals.ts'
+import {
+  ApprovalListSchema,
+  ApprovalResolvedSchema,
+  ApprovalSchema,
+  ExtendBodySchema,
+  RespondBodySchema
+} from '../schemas/approvals.ts'
 import { ApiErrorSchema, IdSchema, ref } from '../schemas/common.ts'
 import { ForUserSchema } from '../schemas/threads.ts'
 import { sessionErrors } from './responses.ts'
@@ -43,6 +49,26 @@ const approvalRoutes: FastifyPluginAsyncTypebox = async (fastify) => {
     async ({ identity, params: { approvalId }, body }) => {
       const session = await sessions.open(identity.userId)
       return session.respond(approvalId, body, identity)
+    }
+  )
+
+  fastify.post(
+    '/approvals/:approvalId/extend',
+    {
+      config: { isForApprovers: true },
+      schema: {
+        operationId: 'extendApproval',
+        tags,
+        summary: 'Give everybody more time to decide, within APPROVAL_MAX_MS',
+        params: Type.Object({ approvalId: IdSchema }),
+        querystring: ForUserSchema,
+        body: ExtendBodySchema,
+        response: { 200: ref(ApprovalSchema), 409: ref(ApiErrorSchema), ...sessionErrors }
+      }
+    },
+    async ({ identity, params: { approvalId }, body: { ms } }) => {
+      const session = await sessions.open(identity.userId)
+      return session.extend(approvalId, ms, identity)
     }
   )
 }

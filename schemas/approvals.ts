@@ -62,6 +62,9 @@ export const RespondBodySchema = Type.Object(
 )
 export type RespondBody = Static<typeof RespondBodySchema>
 
+/** How much longer an approval may wait, in milliseconds. */
+export const ExtendBodySchema = Type.Object({ ms: Type.Integer({ minimum: 1_000 }) }, { additionalProperties: false })
+
 /** A question of codex that waits for a decision, as clients see it. */
 export const ApprovalSchema = Type.Object(
   {
@@ -102,3 +105,20 @@ export const ApprovalResolvedSchema = Type.Object(
 export type ApprovalResolved = Static<typeof ApprovalResolvedSchema>
 
 export const ApprovalListSchema = Type.Object({ approvals: Type.Array(ApprovalSchema) }, { $id: 'ApprovalList' })
+
+/** A standing acceptance that somebody gave with `acceptForSession`: of exactly this, in this thread. */
+export const SessionRuleSchema = Type.Object(
+  {
+    ruleId: IdSchema,
+    threadId: IdSchema,
+    kind: ApprovalKindSchema,
+    subject: Type.String({ description: 'The exact command line, tool call or list of paths' }),
+    cwd: Type.Union([Type.String(), Type.Null()]),
+    createdBy: Type.String(),
+    expiresAt: Type.String({ format: 'date-time' })
+  },
+  { $id: 'SessionRule' }
+)
+export type SessionRule = Static<typeof SessionRuleSchema>
+
+export const SessionRuleListSchema = Type.Object({ rules: Type.Array(SessionRuleSchema) }, { $id: 'SessionRuleList' })

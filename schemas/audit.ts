@@ -151,3 +151,26 @@ export const AuditPageSchema = Type.Object(
   { $id: 'AuditPage' }
 )
 export type AuditPage = Static<typeof AuditPageSchema>
+
+const HeadSchema = Type.Object({ seq: Type.Integer(), hash: Type.String() })
+
+/** `GET /api/audit/verify`: the whole log read again. */
+export const AuditReportSchema = Type.Object(
+  {
+    ok: Type.Boolean({ description: 'No finding; `notes` says what cannot be excluded all the same' }),
+    records: Type.Integer(),
+    head: Type.Optional(HeadSchema),
+    findings: Type.Array(
+      Type.Object({
+        kind: Type.String(),
+        file: Type.String(),
+        line: Type.Integer(),
+        seq: Type.Integer(),
+        message: Type.String()
+      })
+    ),
+    omittedFindings: Type.Integer(),
+    notes: Type.Array(Type.String())
+  },
+  { $id: 'AuditReport' }
+)

@@ -1,5 +1,5 @@
 import { type Static, Type } from 'typebox'
-import { DecisionDetailsSchema, DecisionSchema } from './approvals.ts'
+import { DecisionDetailsSchema, DecisionSchema, ExtendBodySchema } from './approvals.ts'
 import { IdSchema } from './common.ts'
 
 /** The envelope of every client message on /ws. */
@@ -20,7 +20,7 @@ export const ApprovalRespondSchema = Type.Object(
 export type ApprovalRespond = Static<typeof ApprovalRespondSchema>
 
 export const ApprovalExtendSchema = Type.Object(
-  { approvalId: IdSchema, ms: Type.Integer({ minimum: 1_000 }) },
+  { approvalId: IdSchema, ...ExtendBodySchema.properties },
   { additionalProperties: false }
 )
 export type ApprovalExtend = Static<typeof ApprovalExtendSchema>

@@ -57,12 +57,22 @@ class CommandJudge {
     const rule = findRule(this.#rules, this.#context.now, (candidate) =>
       matchesCommand(candidate, command.argv, use, cwd, this.#scope)
     )
-    if (rule !== undefined) return byRule(rule)
+    if (rule !== undefined) return this.#decideByRule(rule, use)
     if (!isRefusal(known)) return this.#decideKnown(command, known)
     if (count === 1 && this.#rules.listedCommands.some((words) => sameWords(words, command.argv))) {
       return accept('builtin:allowlist', `"${command.argv.join(' ')}" is on the allowlist, word for word`)
     }
     return ask('builtin:program', known.refusal)
+  }
+
+  #decideByRule(rule: CompiledRule, use: KnownCommand['use'] | undefined): PolicyDecision {
+    if (rule.verdict !== 'accept' || use === undefined) return byRule(rule)
+    for (const path of use.paths) {
+      const problem = this.#scope.closedProblem(path, this.#request.cwd)
+      if (problem !== undefined) return ask('builtin:scope', problem)
+    }
+    const problem = this.#scope.namesProblem(use.names)
+    return problem === undefined ? byRule(rule) : ask('builtin:scope', problem)
   }
 
   #decideKnown(command: SimpleCommand, { entry, use }: KnownCommand): PolicyDecision {

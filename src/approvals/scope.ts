@@ -74,6 +74,15 @@ export class PathScope {
     )
   }
 
+  /** @returns why even an owner's rule may not open this path (another user's, the gateway's, a secret), or undefined. */
+  closedProblem(path: string, cwd: string): string | undefined {
+    const real = this.real(absolute(path, cwd))
+    const workspace = this.real(this.#workspace)
+    if (real === undefined || workspace === undefined) return `"${path}" cannot be resolved`
+    const beyond = isWithin(real, workspace) ? real.slice(workspace.length) : real
+    return this.#protectedProblem(real, workspace) ?? named(sensitiveName(beyond), path)
+  }
+
   /** @returns why something inside a repository may not be shown, or undefined. */
   namesProblem(names: readonly string[]): string | undefined {
     const path = names.find((name) => sensitiveName(name) !== undefined)

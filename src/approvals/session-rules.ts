@@ -1,21 +1,10 @@
 import { randomBytes } from 'node:crypto'
+import type { SessionRule } from '../../schemas/approvals.ts'
 import type { Question } from '../codex/server-requests.ts'
 
 /** "Accept for session" ends by itself after this long. */
 const RULE_LIFETIME_MS = 8 * 60 * 60 * 1000
 const MAX_RULES = 1_000
-
-/** A standing acceptance of one exact question, in one thread of one user. */
-export interface SessionRule {
-  ruleId: string
-  threadId: string
-  kind: Question['kind']
-  /** The exact command line, tool or list of paths. */
-  subject: string
-  cwd: string | null
-  createdBy: string
-  expiresAtMs: number
-}
 
 /** The gateway's own "accept for session" rules: codex's would silence later requests, unpoliced and unrecorded. */
 export class SessionRules {
@@ -32,7 +21,7 @@ export class SessionRules {
       subject,
       cwd: question.cwd ?? null,
       createdBy,
-      expiresAtMs: nowMs + RULE_LIFETIME_MS
+      expiresAt: new Date(nowMs + RULE_LIFETIME_MS).toISOString()
     }
     this.#rules.set(rule.ruleId, rule)
     const oldest = this.#rules.keys().next().value
@@ -54,7 +43,7 @@ export class SessionRules {
   }
 
   list(nowMs: number): SessionRule[] {
-    for (const [ruleId, rule] of this.#rules) if (rule.expiresAtMs <= nowMs) this.#rules.delete(ruleId)
+    for (const [ruleId, { expiresAt }] of this.#rules) if (Date.parse(expiresAt) <= nowMs) this.#rules.delete(ruleId)
     return [...this.#rules.values()]
   }
 

@@ -1,5 +1,5 @@
 import { Forbidden, InvalidMessage, PoolFull, ProcessExited, ShuttingDown } from '../../errors.ts'
-import type { Approval, ApprovalResolved, RespondBody } from '../../schemas/approvals.ts'
+import type { Approval, ApprovalResolved, RespondBody, SessionRule } from '../../schemas/approvals.ts'
 import type { Identity } from '../../schemas/identity.ts'
 import type { SessionStateName } from '../../schemas/server-messages.ts'
 import { ApprovalLedger, type PolicyVerdict, type Settlement } from '../approvals/ledger.ts'
@@ -125,6 +125,17 @@ export class Session {
     this.#admit(actor)
     refuseDeep(body)
     return this.#ledger.respond(approvalId, body, { kind: 'user', id: actor.actorId })
+  }
+
+  /** The standing acceptances of this session. */
+  sessionRules(): SessionRule[] {
+    return this.#ledger.rules.list(Date.now())
+  }
+
+  /** Ends a standing acceptance. Forbidden for a role that may only look, NotFound when there is none. */
+  revokeSessionRule(ruleId: string, actor: Actor): void {
+    this.#admit(actor)
+    if (!this.#ledger.rules.revoke(ruleId)) throw new NotFound('The session rule was')
   }
 
   /** See {@link ApprovalLedger.extend}; Forbidden for a role that may only look. */
