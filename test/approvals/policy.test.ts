@@ -297,6 +297,41 @@ t.test('an accepting rule with paths needs every path', async (t) => {
   t.equal(judgeChange([{ path: '/srv/shared/data/a' }], [layer], secret).verdict, 'ask', 'protected stays protected')
 })
 
+t.test('an accepting rule for a known program opens no secret and no protected directory', async (t) => {
+  const layer: PolicyFile = {
+    autoApprove: { readOnly: false, commands: [] },
+    rules: [
+      { id: 'docs', match: { kind: 'command', argv: ['cat'], paths: ['docs/*', '/srv/*'] }, verdict: 'accept' },
+      { id: 'head', match: { kind: 'command', argv: ['head'] }, verdict: 'accept' },
+      { id: 'show', match: { kind: 'command', argv: ['git', 'show'] }, verdict: 'accept' }
+    ]
+  }
+  const context = contextWith({ protectedRoots: ['/srv/data'], links: { '/workspace/docs/out': '/etc' } })
+  t.match(judge('cat docs/a /srv/b', [layer], context), { verdict: 'accept', rule: 'docs' })
+  t.equal(judge('cat docs/a src/b', [layer], context).verdict, 'ask', 'every path has to be covered')
+  t.equal(judge('cat', [layer], context).verdict, 'ask', 'no path is not every path')
+  t.equal(judge('cat docs/out/a', [layer], context).verdict, 'ask', 'covered before its links are resolved')
+  t.equal(judge('head /var/log/x', [layer], context).verdict, 'accept', 'the rule widens the scope')
+  for (const command of [
+    'cat docs/.env',
+    'cat /srv/data/x',
+    'head /srv/data/x',
+    'head /root/.ssh/x',
+    'git show HEAD:.env'
+  ]) {
+    t.match(judge(command, [layer], context), { verdict: 'ask', rule: 'builtin:scope' }, command)
+  }
+})
+
+t.test('nothing is accepted that the second parser reads differently, not even by a rule', async (t) => {
+  const layer: PolicyFile = {
+    rules: [{ id: 'declare', match: { kind: 'command', argv: ['declare'] }, verdict: 'accept' }]
+  }
+  t.match(judge('declare x', [layer]), { verdict: 'accept', rule: 'declare' })
+  // A plain word to the lexer, an assignment to the other parser, and bash does assign.
+  t.match(judge('declare x=1', [layer]), { verdict: 'ask', rule: 'builtin:second-opinion' })
+})
+
 t.test('a rule ends at its expiry', async (t) => {
   const rule: Rule = {
     id: 'soon',
