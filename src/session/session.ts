@@ -1,4 +1,4 @@
-import { Forbidden, InvalidMessage, PoolFull, ProcessExited, ShuttingDown } from '../../errors.ts'
+import { Forbidden, InvalidMessage, NotFound, PoolFull, ProcessExited, ShuttingDown } from '../../errors.ts'
 import type { Approval, ApprovalResolved, RespondBody, SessionRule } from '../../schemas/approvals.ts'
 import type { Identity } from '../../schemas/identity.ts'
 import type { SessionStateName } from '../../schemas/server-messages.ts'
