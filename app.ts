@@ -7,6 +7,7 @@ import type { Config } from './config.ts'
 import audit from './plugins/audit.ts'
 import auth from './plugins/auth.ts'
 import clients from './plugins/clients/index.ts'
+import connections from './plugins/connections.ts'
 import demoModel from './plugins/demo-model.ts'
 import errors from './plugins/errors.ts'
 import jwt from './plugins/external/jwt.ts'
@@ -128,6 +129,7 @@ export async function buildApp(config: Config, options: AppOptions): Promise<Fas
     idleTimeoutMs: config.idleTimeoutMs,
     journal: config.journal
   })
+  app.register(connections)
   app.register(clients)
 
   app.register(healthRoutes, { version: VERSION })

@@ -1,6 +1,6 @@
 import { accessSync, closeSync, constants, openSync, readSync, realpathSync, statSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { delimiter, dirname, join } from 'node:path'
+import { delimiter, dirname, join, resolve } from 'node:path'
 import { CodexBinaryMissing } from '../../errors.ts'
 
 const TRIPLES: Record<string, string> = {
@@ -17,7 +17,8 @@ const TRIPLES: Record<string, string> = {
  */
 export function locateCodexBinary(override?: string): string {
   if (override === undefined || override === '') return nativeBinaryOf(import.meta.url)
-  const path = override.includes('/') ? override : findOnPath(override)
+  // Absolute: codex is started in the user's workspace, where a relative path means something else.
+  const path = override.includes('/') ? resolve(override) : findOnPath(override)
   if (!isExecutableFile(path)) throw new CodexBinaryMissing(path)
   return isNodeScript(path) ? nativeBinaryOf(realpathSync(path)) : path
 }
