@@ -5,7 +5,7 @@ import { AuditLog } from '../src/audit/audit-log.ts'
 import { FileHeadStore } from '../src/audit/head-store.ts'
 import { DocumentHeadStore, MirroredHeadStore } from '../src/audit/mirrored-head-store.ts'
 import { type AuditReport, verifyAudit } from '../src/audit/verify.ts'
-import { userKey } from '../src/session/directories.ts'
+import { userKey } from '../src/isolation/user-directories.ts'
 
 export interface AuditOptions {
   dataDir: string

@@ -10,8 +10,8 @@ import type {
   RespondBody
 } from '../../schemas/approvals.ts'
 import type { RpcId } from '../codex/classify.ts'
-import type { JsonValue } from '../codex/json.ts'
 import type { Question } from '../codex/server-requests.ts'
+import type { JsonValue } from '../json.ts'
 import { SessionRules } from './session-rules.ts'
 
 /** How long an approval waits, and what happens then. */
@@ -50,11 +50,16 @@ export interface WaitingCall {
   respond(result: JsonValue): void
 }
 
+export type ApprovalEvent =
+  | { type: 'approval/request'; payload: Approval }
+  | { type: 'approval/reminder'; payload: Pick<Approval, 'approvalId' | 'expiresAt'> }
+  | { type: 'approval/resolved'; payload: ApprovalResolved }
+
 export interface LedgerHandlers {
   decide(question: Question): Promise<PolicyVerdict>
   /** Resolves when the record is durable. */
   record(settlement: Settlement): Promise<void>
-  emit(type: 'approval/request' | 'approval/reminder' | 'approval/resolved', payload: unknown): void
+  emit(event: ApprovalEvent): void
   /** Nobody answered in time; called when that is on record, before codex hears the default. Never rejects. */
   onExpired(approval: Approval): Promise<void>
   /** A decision cannot be put on record and nobody is there to try again: codex must not be left waiting for it. */
@@ -154,7 +159,7 @@ export class ApprovalLedger {
       entry.state = EntryStates.PENDING
       entry.approval.expiresAt = new Date(entry.openedAtMs + entry.policy.times.timeoutMs).toISOString()
       this.#arm(entry)
-      this.#handlers.emit('approval/request', entry.approval)
+      this.#handlers.emit({ type: 'approval/request', payload: entry.approval })
     }
   }
 
@@ -235,7 +240,8 @@ export class ApprovalLedger {
 
   #remind(entry: Entry): void {
     const { approvalId, expiresAt } = entry.approval
-    if (entry.state === EntryStates.PENDING) this.#handlers.emit('approval/reminder', { approvalId, expiresAt })
+    if (entry.state !== EntryStates.PENDING) return
+    this.#handlers.emit({ type: 'approval/reminder', payload: { approvalId, expiresAt } })
   }
 
   /** Settles where nobody waits to hear of a failure; a decision that cannot be recorded must not take effect. */
@@ -273,7 +279,7 @@ export class ApprovalLedger {
     entry.state = EntryStates.RESOLVED
     entry.resolution = { approvalId: entry.approval.approvalId, outcome, decision, by }
     if (decision !== null) entry.call.respond(entry.question.answer(decision, details))
-    this.#handlers.emit('approval/resolved', entry.resolution)
+    this.#handlers.emit({ type: 'approval/resolved', payload: entry.resolution })
     this.#forgetOldest()
   }
 

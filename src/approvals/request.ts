@@ -1,7 +1,7 @@
 import { posix } from 'node:path'
 import type { ChangeKind, PolicyEvaluateBody, Verdict } from '../../schemas/policy.ts'
-import { asObject, asText, type JsonValue } from '../codex/json.ts'
 import type { Question } from '../codex/server-requests.ts'
+import { asObject, asText, type JsonValue } from '../json.ts'
 
 /** What a command approval says beside the command (PROTOCOL: auto-approve only if all of it is plain). */
 export interface CommandGate {

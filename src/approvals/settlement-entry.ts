@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { AuditEntry } from '../../schemas/audit.ts'
-import { asObject, asText } from '../codex/json.ts'
+import { asObject, asText } from '../json.ts'
 import type { Settlement } from './ledger.ts'
 
 /** The audit entry of a settled approval. Texts are raw: the log redacts, hashes and clips them. */

@@ -1,4 +1,4 @@
-import { asObject, type JsonValue } from '../codex/json.ts'
+import { asObject, type JsonValue } from '../json.ts'
 import type { DocumentStore } from '../stores/document-store.ts'
 import type { HeadStore } from './head-store.ts'
 import type { Head } from './record.ts'

@@ -1,4 +1,4 @@
-import type { JsonValue } from './json.ts'
+import type { JsonValue } from '../json.ts'
 
 const NOTIFICATION_PREFIX = Buffer.from('{"method":"')
 const QUOTE = 0x22

@@ -100,6 +100,8 @@ function renderCommandEnvironment({ mark, commandPath }: CodexConfigOptions): st
     `GIT_CONFIG_COUNT = "${GIT_HARDENING.length}"`,
     ...git,
     'GIT_OPTIONAL_LOCKS = "0"',
+    // A config file of ripgrep can name a preprocessor, a program that runs for each file searched.
+    'RIPGREP_CONFIG_PATH = ""',
     `PATH = ${quote(commandPath)}`,
     `${PROCESS_MARK} = ${quote(mark)}`
   ]

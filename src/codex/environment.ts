@@ -1,5 +1,5 @@
 import { PROCESS_MARK } from '../isolation/process-tree.ts'
-import type { UserDirectories } from '../session/directories.ts'
+import type { UserDirectories } from '../isolation/user-directories.ts'
 
 /** The only variables of the gateway that a codex process may see: none of them can hold a secret. */
 const PASSED_ON = ['LANG', 'LC_ALL', 'LC_CTYPE', 'TZ', 'SSL_CERT_FILE', 'SSL_CERT_DIR'] as const

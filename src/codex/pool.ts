@@ -4,7 +4,12 @@ import { PoolFull, ShuttingDown, withDetails } from '../../errors.ts'
 import type { Launcher } from '../isolation/launcher.ts'
 import { startOrphanGuard } from '../isolation/orphan-guard.ts'
 import { killMarked } from '../isolation/process-tree.ts'
-import { type DirectoryRoots, prepareUserDirectories, type UserDirectories, userKey } from '../session/directories.ts'
+import {
+  type DirectoryRoots,
+  prepareUserDirectories,
+  type UserDirectories,
+  userKey
+} from '../isolation/user-directories.ts'
 import { type ModelProvider, writeCodexConfig } from './config-file.ts'
 import { codexEnvironment, DEFAULT_PATH } from './environment.ts'
 import { HomeTemplate } from './home-template.ts'

@@ -3,8 +3,8 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { ProcessExited, ProcessStartFailed } from '../../errors.ts'
 import { redact } from '../audit/redact.ts'
 import { killMarked } from '../isolation/process-tree.ts'
+import type { JsonValue } from '../json.ts'
 import { LineSplitter } from './framing.ts'
-import type { JsonValue } from './json.ts'
 import { RpcPeer, type ServerCall } from './rpc-peer.ts'
 
 export const ProcessStates = {

@@ -1,6 +1,6 @@
 import { ProcessExited, RequestTimeout, TooManyInFlight } from '../../errors.ts'
+import type { JsonValue } from '../json.ts'
 import { classifyLine, type RpcErrorObject, type RpcId } from './classify.ts'
-import type { JsonValue } from './json.ts'
 
 /** codex drops replies past about 128 queued requests (PROTOCOL §1); a quarter of that leaves room for its own work. */
 const MAX_IN_FLIGHT = 32

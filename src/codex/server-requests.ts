@@ -1,6 +1,6 @@
 import type { ApprovalKind, Decision, DecisionDetails, FileChange } from '../../schemas/approvals.ts'
+import { asObject, asText, isJsonObject, type JsonObject, type JsonValue } from '../json.ts'
 import type { RpcErrorObject } from './classify.ts'
-import { asObject, asText, isJsonObject, type JsonObject, type JsonValue } from './json.ts'
 
 /** A server request that waits for a decision, in the gateway's words. */
 export interface Question {

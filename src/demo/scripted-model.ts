@@ -1,4 +1,4 @@
-import type { JsonObject } from '../codex/json.ts'
+import type { JsonObject } from '../json.ts'
 
 /** One server-sent event of the Responses API. */
 export interface ModelEvent extends JsonObject {

@@ -1,5 +1,5 @@
 import type { ChildProcessWithoutNullStreams } from 'node:child_process'
-import type { UserDirectories } from '../session/directories.ts'
+import type { UserDirectories } from './user-directories.ts'
 
 export interface LaunchSpec {
   /** The program and its arguments. */

@@ -2,10 +2,10 @@ import { CodexError, withDetails } from '../../errors.ts'
 import type { Approval } from '../../schemas/approvals.ts'
 import type { Role } from '../../schemas/common.ts'
 import { toCodedError } from '../codex/codex-errors.ts'
-import { asObject, asText, type JsonObject } from '../codex/json.ts'
 import type { ApprovalMode, WorkspacePaths } from '../codex/method-guards.ts'
 import { checkReply, guardParams, type ReplyMismatch } from '../codex/params.ts'
 import type { CodexProcess } from '../codex/process.ts'
+import { asObject, asText, type JsonObject } from '../json.ts'
 import type { ThreadTracker } from './thread-tracker.ts'
 
 /** Methods that codex answers only for a thread that this process has loaded. */

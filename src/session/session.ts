@@ -1,20 +1,20 @@
 import { Forbidden, InvalidMessage, NotFound, PoolFull, ProcessExited, ShuttingDown } from '../../errors.ts'
-import type { Approval, ApprovalResolved, RespondBody, SessionRule } from '../../schemas/approvals.ts'
+import type { Approval, ApprovalResolved, Decision, RespondBody, SessionRule } from '../../schemas/approvals.ts'
 import type { Identity } from '../../schemas/identity.ts'
 import type { SessionStateName } from '../../schemas/server-messages.ts'
-import { ApprovalLedger, type PolicyVerdict, type Settlement } from '../approvals/ledger.ts'
-import { type JsonObject, nestsDeeperThan } from '../codex/json.ts'
+import { type ApprovalEvent, ApprovalLedger, type PolicyVerdict, type Settlement } from '../approvals/ledger.ts'
 import type { ApprovalMode } from '../codex/method-guards.ts'
 import { roleAtLeast } from '../codex/methods.ts'
 import type { ProcessPool } from '../codex/pool.ts'
 import { type CodexProcess, type ProcessExit, ProcessStates } from '../codex/process.ts'
 import type { ServerCall } from '../codex/rpc-peer.ts'
 import { type Question, readServerRequest } from '../codex/server-requests.ts'
+import type { UserDirectories } from '../isolation/user-directories.ts'
 import type { Journal } from '../journal/journal.ts'
+import { type JsonObject, nestsDeeperThan } from '../json.ts'
 import { Broadcast } from './broadcast.ts'
 import type { ClientSink, JournalPosition, SessionClient } from './client.ts'
 import { CodexCalls } from './codex-calls.ts'
-import type { UserDirectories } from './directories.ts'
 import { ThreadTracker } from './thread-tracker.ts'
 import { workspacePaths } from './workspace.ts'
 
@@ -35,6 +35,8 @@ export interface SessionOptions {
   log: SessionLog
   decide(question: Question, session: Session): Promise<PolicyVerdict>
   record(settlement: Settlement, session: Session): Promise<void>
+  /** Hears what the clients hear of approvals. Must not throw. */
+  onApproval(event: ApprovalEvent, session: Session): void
 }
 
 /** Who acts on a session. */
@@ -89,7 +91,10 @@ export class Session {
     this.#ledger = new ApprovalLedger({
       decide: (question) => options.decide(question, this),
       record: (settlement) => options.record(settlement, this),
-      emit: (type, payload) => this.#broadcast.emit(type, payload),
+      emit: (event) => {
+        this.#broadcast.emit(event.type, event.payload)
+        options.onApproval(event, this)
+      },
       onExpired: (approval) => this.#onExpired(approval),
       onUnrecordable: (error) => this.#onUnrecordable(error)
     })
@@ -125,6 +130,12 @@ export class Session {
     this.#admit(actor)
     refuseDeep(body)
     return this.#ledger.respond(approvalId, body, { kind: 'user', id: actor.actorId })
+  }
+
+  /** A webhook's answer, whose token was checked; see {@link ApprovalLedger.respond}. */
+  respondByWebhook(approvalId: string, decision: Decision, webhookId: string): Promise<ApprovalResolved> {
+    this.#touch()
+    return this.#ledger.respond(approvalId, { decision }, { kind: 'webhook', id: webhookId })
   }
 
   /** The standing acceptances of this session. */

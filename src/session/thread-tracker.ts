@@ -1,7 +1,7 @@
 import type { FileChange } from '../../schemas/approvals.ts'
 import type { ThreadSummary } from '../../schemas/server-messages.ts'
 import type { RpcId } from '../codex/classify.ts'
-import { asObject, asText, isJsonObject, type JsonObject, type JsonValue } from '../codex/json.ts'
+import { asObject, asText, isJsonObject, type JsonObject, type JsonValue } from '../json.ts'
 
 /** The notifications that the gateway reads; all others pass through as bytes. */
 const STATE_METHODS = new Set([

@@ -2,7 +2,7 @@ import { lstat, mkdir, realpath, stat } from 'node:fs/promises'
 import { basename, dirname, isAbsolute, join, normalize, relative, sep } from 'node:path'
 import { OutsideWorkspace } from '../../errors.ts'
 import type { WorkspacePaths } from '../codex/method-guards.ts'
-import type { UserDirectories } from './directories.ts'
+import type { UserDirectories } from '../isolation/user-directories.ts'
 
 /**
  * Confines the paths that clients name to a user's workspace. Relative paths count from the workspace, absolute ones are

@@ -1,5 +1,5 @@
 import { InvalidDocumentId, StoredDocumentInvalid } from '../../errors.ts'
-import type { JsonValue } from '../codex/json.ts'
+import type { JsonValue } from '../json.ts'
 
 /** What kinds of small documents the gateway keeps. */
 export type Collection = 'audit-heads' | 'session-rules' | 'user-policies'

@@ -1,4 +1,4 @@
-import type { JsonValue } from '../codex/json.ts'
+import type { JsonValue } from '../json.ts'
 import {
   AFTER_IDS,
   assertDocumentId,

@@ -1,5 +1,5 @@
 import type { Redis } from 'ioredis'
-import type { JsonValue } from '../codex/json.ts'
+import type { JsonValue } from '../json.ts'
 import {
   AFTER_IDS,
   assertDocumentId,

@@ -1,7 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
 import { PROCESS_MARK } from '../../src/isolation/process-tree.ts'
-import { userKey } from '../../src/session/directories.ts'
+import { userKey } from '../../src/isolation/user-directories.ts'
 
 export interface RunningProcess {
   pid: number
