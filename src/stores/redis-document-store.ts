@@ -11,7 +11,6 @@ import {
 } from './document-store.ts'
 import { replyOf } from './redis-reply.ts'
 
-// The hash first: it is the write that Redis refuses when its memory is full, and then nothing has changed.
 const PUT_SCRIPT = `
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 redis.call('ZADD', KEYS[2], 0, ARGV[1])`
