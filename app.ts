@@ -20,6 +20,7 @@ import policy from './plugins/policy.ts'
 import pool from './plugins/pool.ts'
 import sessions from './plugins/sessions.ts'
 import store from './plugins/store.ts'
+import webhooks from './plugins/webhooks.ts'
 import approvalRoutes from './routes/approvals.ts'
 import auditRoutes from './routes/audit.ts'
 import healthRoutes from './routes/health.ts'
@@ -123,6 +124,7 @@ export async function buildApp(config: Config, options: AppOptions): Promise<Fas
     gatewayEnv: options.env,
     ...modelOptions(parent, config)
   }))
+  app.register(webhooks, { endpoint: config.webhook, publicUrl: config.publicUrl })
   app.register(sessions, {
     approvalMode: config.approval.mode,
     requestTimeoutMs: config.requestTimeoutMs,

@@ -60,6 +60,9 @@ export const EnvironmentSchema = Type.Object({
   JOURNAL_MAX_BYTES: Type.Integer({ description: 'The same in bytes', default: 32 * MIB, minimum: 1024 }),
   JOURNAL_MAX_AGE_MS: milliseconds('The same in age', 86_400_000, 1_000),
   CORS_ORIGINS: optional('Origins of browser clients on other hosts, separated by commas'),
+  WEBHOOK_URL: optional('Where approvals are told, as signed POSTs; its receiver can decide them'),
+  WEBHOOK_SECRET: optional('Signs them (HMAC-SHA256), at least 32 characters'),
+  PUBLIC_URL: optional('Where people reach this gateway, for links in webhooks; unset: tokens without links'),
   AUDIT_KEY: optional('Key that signs the audit log’s checkpoints'),
   LOG_LEVEL: choice(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'], 'info', 'pino level'),
   NODE_ENV: optional('`production` refuses demo mode')
@@ -93,6 +96,9 @@ export interface Config {
   heartbeatMs: number
   journal: { maxEvents: number; maxBytes: number; maxAgeMs: number }
   corsOrigins: string[]
+  webhook: { url: string; secret: string } | undefined
+  /** Without a slash at its end. */
+  publicUrl: string | undefined
   auditKey: string | undefined
   logLevel: string
 }
@@ -125,6 +131,8 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>): C
       maxAgeMs: vars.JOURNAL_MAX_AGE_MS
     },
     corsOrigins: (vars.CORS_ORIGINS ?? '').split(',').flatMap((origin) => origin.trim() || []),
+    webhook: readWebhook(vars),
+    publicUrl: readPublicUrl(vars),
     auditKey: vars.AUDIT_KEY,
     logLevel: vars.LOG_LEVEL
   }
@@ -163,6 +171,34 @@ function readModel(vars: Environment): Config['model'] {
     ...(apiKey === undefined ? {} : { apiKey }),
     ...(name === undefined ? {} : { name })
   }
+}
+
+function readWebhook({ WEBHOOK_URL: url, WEBHOOK_SECRET: secret }: Environment): Config['webhook'] {
+  if (url === undefined && secret === undefined) return undefined
+  if (url === undefined) throw new ConfigInvalid('WEBHOOK_SECRET needs WEBHOOK_URL')
+  readHttpUrl('WEBHOOK_URL', url)
+  if (secret === undefined || secret.length < 32) {
+    throw new ConfigInvalid(
+      'WEBHOOK_URL needs a WEBHOOK_SECRET of at least 32 characters; make one with: openssl rand -base64 48'
+    )
+  }
+  return { url, secret }
+}
+
+function readPublicUrl({ PUBLIC_URL: text }: Environment): string | undefined {
+  if (text === undefined) return undefined
+  const { origin, pathname, search, hash } = readHttpUrl('PUBLIC_URL', text)
+  if (search !== '' || hash !== '') throw new ConfigInvalid('PUBLIC_URL takes no query and no fragment')
+  return `${origin}${pathname}`.replace(/\/+$/, '')
+}
+
+/** The message never repeats the URL: its path may be a secret. */
+function readHttpUrl(name: string, text: string): URL {
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  if (url === undefined || !['http:', 'https:'].includes(url.protocol) || url.username !== '' || url.password !== '') {
+    throw new ConfigInvalid(`${name} must be an http or https URL without a user name or password in it`)
+  }
+  return url
 }
 
 /** Without auth, or with the scripted model, anybody who reaches the port is a user: loopback only. */

@@ -68,6 +68,11 @@ export const InvalidDecision = createError(
   'The decision "%s" does not fit this approval: %s',
   400
 )
+export const DecisionTokenInvalid = createError(
+  'CC_DECISION_TOKEN_INVALID',
+  'The decision token is unknown, used or expired',
+  401
+)
 export const PolicyFileInvalid = createError('CC_POLICY_INVALID', 'The policy file %s is not valid: %s', 400)
 
 // --- Audit -----------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ declare module 'fastify' {
 /** The users' live sessions: wires process pool, policy, audit log and store together. */
 export default fp<SessionsOptions>(
   async function sessionsPlugin(fastify, { journal, ...options }) {
-    const { audit, policy, pool, store } = fastify
+    const { audit, policy, pool, store, webhooks } = fastify
     const sessions = new Sessions({
       ...options,
       pool,
@@ -29,11 +29,12 @@ export default fp<SessionsOptions>(
       decide: (question, { userId, view }) => policy.decide(question, userId, view.workspace),
       record: async (settlement: Settlement, session) => {
         await audit.append(settlementEntry(settlement, session.userId))
-      }
+      },
+      onApproval: (event, { userId }) => webhooks.onApproval(userId, event)
     })
     fastify.decorate('sessions', sessions)
     // preClose, not onClose: open sockets would keep the server from closing, and clients want to hear why.
     fastify.addHook('preClose', () => sessions.close())
   },
-  { name: 'sessions', dependencies: ['audit', 'policy', 'pool', 'store', 'websocket'] }
+  { name: 'sessions', dependencies: ['audit', 'policy', 'pool', 'store', 'webhooks', 'websocket'] }
 )

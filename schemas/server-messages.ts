@@ -54,6 +54,12 @@ export const ApprovalResolvedMessageSchema = Type.Object({
   payload: ApprovalResolvedSchema
 })
 
+/** What happens to an approval, before it has a number in a journal. */
+export type ApprovalEvent =
+  | Pick<Static<typeof ApprovalRequestMessageSchema>, 'type' | 'payload'>
+  | Pick<Static<typeof ApprovalReminderSchema>, 'type' | 'payload'>
+  | Pick<Static<typeof ApprovalResolvedMessageSchema>, 'type' | 'payload'>
+
 /** `cold`: no process (the next request starts one); `failed`: it does not start, `reason` says why. */
 export const SessionStateNameSchema = stringEnum(['cold', 'ready', 'crashed', 'failed', 'closing'])
 export type SessionStateName = Static<typeof SessionStateNameSchema>

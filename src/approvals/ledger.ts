@@ -9,6 +9,7 @@ import type {
   Outcome,
   RespondBody
 } from '../../schemas/approvals.ts'
+import type { ApprovalEvent } from '../../schemas/server-messages.ts'
 import type { RpcId } from '../codex/classify.ts'
 import type { Question } from '../codex/server-requests.ts'
 import type { JsonValue } from '../json.ts'
@@ -49,11 +50,6 @@ export interface WaitingCall {
   readonly id: RpcId
   respond(result: JsonValue): void
 }
-
-export type ApprovalEvent =
-  | { type: 'approval/request'; payload: Approval }
-  | { type: 'approval/reminder'; payload: Pick<Approval, 'approvalId' | 'expiresAt'> }
-  | { type: 'approval/resolved'; payload: ApprovalResolved }
 
 export interface LedgerHandlers {
   decide(question: Question): Promise<PolicyVerdict>

@@ -1,8 +1,8 @@
 import { Forbidden, InvalidMessage, NotFound, PoolFull, ProcessExited, ShuttingDown } from '../../errors.ts'
-import type { Approval, ApprovalResolved, Decision, RespondBody, SessionRule } from '../../schemas/approvals.ts'
+import type { Approval, ApprovalResolved, RespondBody, SessionRule } from '../../schemas/approvals.ts'
 import type { Identity } from '../../schemas/identity.ts'
-import type { SessionStateName } from '../../schemas/server-messages.ts'
-import { type ApprovalEvent, ApprovalLedger, type PolicyVerdict, type Settlement } from '../approvals/ledger.ts'
+import type { ApprovalEvent, SessionStateName } from '../../schemas/server-messages.ts'
+import { ApprovalLedger, type PolicyVerdict, type Settlement } from '../approvals/ledger.ts'
 import type { ApprovalMode } from '../codex/method-guards.ts'
 import { roleAtLeast } from '../codex/methods.ts'
 import type { ProcessPool } from '../codex/pool.ts'
@@ -39,8 +39,8 @@ export interface SessionOptions {
   onApproval(event: ApprovalEvent, session: Session): void
 }
 
-/** Who acts on a session. */
-export type Actor = Pick<Identity, 'actorId' | 'roles'>
+/** Who acts on a session: a user, or a webhook whose receiver showed a decision token. */
+export type Actor = Pick<Identity, 'actorId' | 'roles'> & { kind?: 'user' | 'webhook' }
 
 export interface RequestResult {
   payload: JsonObject
@@ -129,13 +129,7 @@ export class Session {
   async respond(approvalId: string, body: RespondBody, actor: Actor): Promise<ApprovalResolved> {
     this.#admit(actor)
     refuseDeep(body)
-    return this.#ledger.respond(approvalId, body, { kind: 'user', id: actor.actorId })
-  }
-
-  /** A webhook's answer, whose token was checked; see {@link ApprovalLedger.respond}. */
-  respondByWebhook(approvalId: string, decision: Decision, webhookId: string): Promise<ApprovalResolved> {
-    this.#touch()
-    return this.#ledger.respond(approvalId, { decision }, { kind: 'webhook', id: webhookId })
+    return this.#ledger.respond(approvalId, body, { kind: actor.kind ?? 'user', id: actor.actorId })
   }
 
   /** The standing acceptances of this session. */

@@ -9,7 +9,10 @@ const MAX_SWEEP_INTERVAL_MS = 30_000
 const GOING_AWAY = 1001
 
 export interface SessionsOptions
-  extends Pick<SessionOptions, 'pool' | 'approvalMode' | 'requestTimeoutMs' | 'log' | 'decide' | 'record' | 'onApproval'> {
+  extends Pick<
+    SessionOptions,
+    'pool' | 'approvalMode' | 'requestTimeoutMs' | 'log' | 'decide' | 'record' | 'onApproval'
+  > {
   store: SessionStore
   createJournal(): SessionOptions['journal']
   /** A process with nothing to do for this long is stopped. */
