@@ -64,7 +64,9 @@ export function startWriter(dir: string, options: { mode: string; shell?: string
   const script = fileURLToPath(new URL('./writer.ts', import.meta.url))
   const command = `${options.shell ?? 'true'}; exec "$0" --import tsx "$@"`
   const args = ['-c', command, process.execPath, script, dir, options.mode, options.tag ?? 'w']
-  const child = spawn('bash', args, { stdio: ['ignore', 'pipe', 'pipe'], cwd: join(script, '../../..') })
+  // Without tap's own loaders, which tap hands on by the environment and which cost a second per start.
+  const env = { PATH: process.env.PATH }
+  const child = spawn('bash', args, { stdio: ['ignore', 'pipe', 'pipe'], cwd: join(script, '../../..'), env })
   const lines: string[] = []
   const listeners = new Set<() => void>()
   let errors = ''
