@@ -23,6 +23,7 @@ import store from './plugins/store.ts'
 import webhooks from './plugins/webhooks.ts'
 import approvalRoutes from './routes/approvals.ts'
 import auditRoutes from './routes/audit.ts'
+import decideRoutes from './routes/decide.ts'
 import healthRoutes from './routes/health.ts'
 import policyRoutes from './routes/policy.ts'
 import sessionRuleRoutes from './routes/session-rules.ts'
@@ -96,7 +97,7 @@ export async function buildApp(config: Config, options: AppOptions): Promise<Fas
   const isDevelopment = authConfig.mode === 'development'
 
   app.register(errors)
-  app.register(origin, { allowedOrigins: config.corsOrigins, isLoopbackOnly: isDevelopment })
+  app.register(origin, { allowedOrigins: allowedOrigins(config), isLoopbackOnly: isDevelopment })
   app.register(swagger, { version: VERSION })
   app.register(websocket, { heartbeatMs: config.heartbeatMs })
   if (authConfig.mode === 'jwt') app.register(jwt, authConfig)
@@ -135,6 +136,7 @@ export async function buildApp(config: Config, options: AppOptions): Promise<Fas
   app.register(clients)
 
   app.register(healthRoutes, { version: VERSION })
+  app.register(decideRoutes)
   app.register(async function protectedRoutes(scope) {
     scope.addHook('preValidation', scope.authenticate)
     scope.addHook('preHandler', scope.recordAccess)
@@ -148,6 +150,11 @@ export async function buildApp(config: Config, options: AppOptions): Promise<Fas
     )
   })
   return app
+}
+
+/** A proxy may put its own name into Host; the page behind a webhook's link still posts from PUBLIC_URL. */
+function allowedOrigins({ corsOrigins, publicUrl }: Config): string[] {
+  return publicUrl === undefined ? corsOrigins : [...corsOrigins, new URL(publicUrl).origin]
 }
 
 function modelOptions(
