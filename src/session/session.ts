@@ -1,3 +1,4 @@
+import { setImmediate as nextLoop } from 'node:timers/promises'
 import { Forbidden, InvalidMessage, NotFound, PoolFull, ProcessExited, ShuttingDown } from '../../errors.ts'
 import type { Approval, ApprovalResolved, RespondBody, SessionRule } from '../../schemas/approvals.ts'
 import type { Identity } from '../../schemas/identity.ts'
@@ -66,6 +67,7 @@ export class Session {
   #stopped: Promise<void> = Promise.resolve()
   #stopReason: string | undefined
   #lastActiveAtMs = Date.now()
+  #inFlight = 0
 
   constructor(options: SessionOptions) {
     this.#options = options
@@ -116,9 +118,9 @@ export class Session {
     return this.#process !== undefined
   }
 
-  /** Something waits or runs: a turn, an approval. */
+  /** Something waits or runs: a turn, an approval, a request. */
   get isBusy(): boolean {
-    return this.#tracker.runningTurns > 0 || this.#ledger.pendingCount > 0
+    return this.#inFlight > 0 || this.#tracker.runningTurns > 0 || this.#ledger.pendingCount > 0
   }
 
   pendingApprovals(): Approval[] {
@@ -174,8 +176,13 @@ export class Session {
     this.#touch()
     refuseDeep(params)
     const { params: checked, dropped } = await this.#calls.guard(method, params, roles)
-    const payload = await this.#calls.run(await this.#ensureProcess(), method, checked)
-    return { payload, dropped }
+    this.#inFlight++
+    try {
+      return { payload: await this.#calls.run(await this.#ensureProcess(), method, checked), dropped }
+    } finally {
+      this.#inFlight--
+      this.#touch()
+    }
   }
 
   /** Stops the process, telling the clients why; the next request starts it again. */
@@ -198,6 +205,8 @@ export class Session {
     // A start that hangs would else hold the shutdown up until its own timeout.
     this.#closing.abort()
     await this.stopProcess(reason)
+    // Requests that ended with the process are answered first.
+    await nextLoop()
     this.#broadcast.close(code, reason)
   }
 
