@@ -62,7 +62,7 @@ async function startDirect(baseUrl: string): Promise<Side> {
     mark: 'bench',
     commandPath: PATH
   })
-  const shimDirectory = await prepareShims(base)
+  const shimDirectory = await prepareShims(base, PATH)
   const env = codexEnvironment({ directories, mark: 'bench', shimDirectory, gatewayEnv: { PATH } })
   const port = await freePort()
   const url = `ws://127.0.0.1:${port}`

@@ -34,7 +34,10 @@ const FEATURES_OFF = [
   'image_generation',
   'workspace_dependencies',
   'code_mode_host',
-  'daemon_auto_start'
+  'daemon_auto_start',
+  // On, a turn whose model endpoint refuses connections retries for ever; off, it fails after codex's usual retries
+  // (about 25 s). An endpoint that accepts and stays silent still hangs: codex waits for its headers without limit.
+  'unbounded_connection_retries'
 ]
 
 /** git runs helpers that a repository names; these settings, which beat the repository's, switch them off. */

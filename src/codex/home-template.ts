@@ -1,17 +1,24 @@
 import { randomUUID } from 'node:crypto'
 import { access, cp, mkdir, readdir, rename, rm } from 'node:fs/promises'
-import { join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 
+const PRIVATE_MODE = 0o700
 /** What identifies or belongs to the home it was made in; a copy must not share it. */
 const NOT_COPIED = new Set(['installation_id', 'tmp', 'log', 'config.toml', 'auth.json', 'sessions'])
 
 /**
  * A codex home that codex has already filled (its databases created and migrated), kept to be copied for new users:
- * a copy starts about twice as fast as an empty home. One per codex version.
+ * a copy starts about twice as fast as an empty home. One copy is made ahead, because copying takes as long as a
+ * fifth of a start. One template per codex version.
  */
 export class HomeTemplate {
   readonly #directory: string
   #making: Promise<void> | undefined
+  /** The path of a whole copy that nobody uses yet. */
+  #spare: string | undefined
+  #restocking: Promise<void> | undefined
+  #isMade = false
+  #closed = false
 
   /** @param directory where the template is kept between runs; its name should hold the codex version */
   constructor(directory: string) {
@@ -19,36 +26,87 @@ export class HomeTemplate {
   }
 
   /**
-   * Makes the template unless it is there: `fill` runs codex once on the empty home it is given. Concurrent calls
-   * share one run.
+   * Makes the template unless it is there, and the copy ahead: `fill` runs codex once on the empty home it is given.
+   * Concurrent calls share one run.
    */
   async prepare(fill: (codexHome: string) => Promise<void>): Promise<void> {
     this.#making ??= this.#make(fill)
     await this.#making
+    this.#isMade = true
+    await this.restock()
   }
 
-  /** Copies the template into an empty codex home; leaves a home that has been used alone. */
+  /** Turns an empty codex home into a copy of the template; leaves a home that has been used alone. */
   async seed(codexHome: string): Promise<void> {
     if ((await readdir(codexHome)).length > 0) return
+    const spare = this.#spare
+    this.#spare = undefined
+    // A directory may be renamed onto an empty one, and only onto an empty one: nothing can be overwritten.
+    const isRenamed =
+      spare !== undefined &&
+      (await rename(spare, codexHome).then(
+        () => true,
+        () => false
+      ))
+    if (!isRenamed) await this.#copyTo(codexHome)
+  }
+
+  /** Makes the copy ahead for the next new user; call it when nobody waits. Rejects when the disk does not take it. */
+  restock(): Promise<void> {
+    if (!this.#isMade || this.#spare !== undefined || this.#closed) return Promise.resolve()
+    this.#restocking ??= this.#restock().finally(() => {
+      this.#restocking = undefined
+    })
+    return this.#restocking
+  }
+
+  /** Waits for a copy that is being made; makes no more. */
+  async close(): Promise<void> {
+    this.#closed = true
+    await this.#restocking?.catch(() => {})
+  }
+
+  async #restock(): Promise<void> {
+    const spare = this.#draft()
+    await mkdir(spare, { mode: PRIVATE_MODE })
+    await this.#copyTo(spare)
+    this.#spare = spare
+  }
+
+  async #copyTo(codexHome: string): Promise<void> {
     for (const name of await readdir(this.#directory).catch(() => [])) {
       if (!NOT_COPIED.has(name)) await cp(join(this.#directory, name), join(codexHome, name), { recursive: true })
     }
   }
 
   async #make(fill: (codexHome: string) => Promise<void>): Promise<void> {
+    await this.#removeDrafts()
     const exists = await access(this.#directory).then(
       () => true,
       () => false
     )
     if (exists) return
-    const draft = `${this.#directory}.${randomUUID()}`
-    await mkdir(draft, { recursive: true, mode: 0o700 })
+    const draft = this.#draft()
+    await mkdir(draft, { recursive: true, mode: PRIVATE_MODE })
     try {
       await fill(draft)
       // Renamed only when whole: a template cut short by a crash would be copied into every new home.
       await rename(draft, this.#directory)
     } finally {
       await rm(draft, { recursive: true, force: true })
+    }
+  }
+
+  #draft(): string {
+    return `${this.#directory}.${randomUUID()}`
+  }
+
+  /** Copies and half-made templates of a gateway that is gone; the data directory is locked, so nobody uses them. */
+  async #removeDrafts(): Promise<void> {
+    const parent = dirname(this.#directory)
+    const prefix = `${basename(this.#directory)}.`
+    for (const name of await readdir(parent).catch(() => [])) {
+      if (name.startsWith(prefix)) await rm(join(parent, name), { recursive: true, force: true })
     }
   }
 }

@@ -1,0 +1,105 @@
+import { spawn } from 'node:child_process'
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { locateCodexBinary } from '../src/codex/binary.ts'
+import { ProcessPool } from '../src/codex/pool.ts'
+import { CodexProcess, type ProcessHandlers } from '../src/codex/process.ts'
+import { readCodexVersion } from '../src/codex/version.ts'
+import { noneLauncher } from '../src/isolation/none-launcher.ts'
+import { judge, spread } from './support/figures.ts'
+import { scratchDirectory } from './support/processes.ts'
+
+const ROUNDS = Number(process.env.ROUNDS ?? 15)
+const GOAL = 0.5
+const REQUEST_TIMEOUT_MS = 30_000
+/** Nobody listens there: a start must not need the model. */
+const BASE_URL = 'http://127.0.0.1:1/v1'
+
+const root = scratchDirectory()
+const binary = locateCodexBinary()
+const PATH = process.env.PATH ?? ''
+const silent: ProcessHandlers = { onNotification() {}, onRequest() {}, onBatchEnd() {}, onGarbage() {}, onExit() {} }
+
+/** Start to thread ready: `initialized` is the time of the first reply of codex, `ready` that of thread/start's. */
+interface Start {
+  initializedMs: number
+  readyMs: number
+}
+
+async function measure(cwd: string, start: () => Promise<CodexProcess>): Promise<Start> {
+  const startMs = performance.now()
+  const process = await start()
+  const initializedMs = performance.now() - startMs
+  await process.request('thread/start', { cwd }, REQUEST_TIMEOUT_MS)
+  const readyMs = performance.now() - startMs
+  await process.stop()
+  return { initializedMs, readyMs }
+}
+
+/** As a person would start it: a new home that holds the provider and nothing else, the machine's own PATH. */
+function startDefault(round: number): Promise<Start> {
+  const home = join(root, `default-${round}`)
+  const codexHome = join(home, '.codex')
+  mkdirSync(codexHome, { recursive: true })
+  const provider = `name = "bench"\nbase_url = "${BASE_URL}"\nwire_api = "responses"\n`
+  writeFileSync(join(codexHome, 'config.toml'), `model_provider = "bench"\n[model_providers.bench]\n${provider}`)
+  return measure(home, async () => {
+    const env = { PATH, HOME: home, CODEX_HOME: codexHome }
+    const codex = new CodexProcess(spawn(binary, ['app-server'], { cwd: home, env }), `bench-${round}`, silent)
+    await codex.initialize('0', REQUEST_TIMEOUT_MS)
+    return codex
+  })
+}
+
+async function startOurs(pool: ProcessPool, userId: string): Promise<Start> {
+  const { workspace } = await pool.prepareDirectories(userId)
+  return measure(workspace, () => pool.start(userId, silent))
+}
+
+const pool = new ProcessPool({
+  dataDir: join(root, 'data'),
+  workspaceRoot: join(root, 'workspaces'),
+  binary,
+  codexVersion: await readCodexVersion(binary),
+  clientVersion: '0',
+  maxProcesses: 4,
+  launcher: noneLauncher,
+  provider: { kind: 'custom', baseUrl: BASE_URL, requiresLogin: false },
+  gatewayEnv: { PATH },
+  startTimeoutMs: REQUEST_TIMEOUT_MS
+})
+await pool.prepare()
+await pool.warmUp()
+
+const rounds: Record<'fresh' | 'first' | 'again', Start>[] = []
+for (let n = 0; n <= ROUNDS; n++) {
+  // The order changes from round to round, so that a machine that slows down or speeds up favours nobody.
+  const early = n % 2 === 0 ? await startDefault(n) : undefined
+  const first = await startOurs(pool, `user-${n}`)
+  const again = await startOurs(pool, `user-${n}`)
+  const fresh = early ?? (await startDefault(n))
+  // The first round only fills the page cache.
+  if (n > 0) rounds.push({ fresh, first, again })
+}
+await pool.close()
+
+for (const [name, label] of [
+  ['fresh', 'default fresh start      '],
+  ['first', 'ours, new user           '],
+  ['again', 'ours, returning user     ']
+] as const) {
+  const initialized = rounds.map((round) => round[name].initializedMs)
+  const ready = rounds.map((round) => round[name].readyMs)
+  console.log(`${label}: initialized after ${spread(initialized)} ms, thread ready after ${spread(ready)} ms`)
+}
+judge(
+  'thread ready, returning user / default',
+  rounds.map(({ fresh, again }) => again.readyMs / fresh.readyMs),
+  { atMost: GOAL }
+)
+judge(
+  'thread ready, new user / default',
+  rounds.map(({ fresh, first }) => first.readyMs / fresh.readyMs),
+  { atMost: GOAL }
+)
+process.exit()
