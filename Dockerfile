@@ -26,7 +26,7 @@ RUN apt-get update \
 # The kernel hides the environment and memory of a process from others of its user when that user may not read its
 # program: so a command that got out of its sandbox finds no key in /proc, neither the gateway's (a copy of node under
 # another name: the commands keep theirs) nor the one that codex holds.
-RUN install -m 0711 "$(command -v node)" /usr/local/bin/cloud-codex && chmod 0711 "$(command -v tini)"
+RUN install -m 0711 "$(command -v node)" /usr/local/bin/gateway-node && chmod 0711 "$(command -v tini)"
 
 WORKDIR /app
 COPY --from=build /app/package.json ./
@@ -41,8 +41,8 @@ USER 10001:10001
 VOLUME /data
 EXPOSE 3000
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["cloud-codex", "docker/healthcheck.mjs"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["gateway-node", "docker/healthcheck.mjs"]
 # The gateway handles SIGTERM itself (close-with-grace), but as process 1 it would also inherit the children of every
 # codex that was killed and never reap them: tini passes signals on and reaps.
 ENTRYPOINT ["tini", "--"]
-CMD ["cloud-codex", "dist/server.js"]
+CMD ["gateway-node", "dist/server.js"]

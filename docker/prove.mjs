@@ -1,6 +1,6 @@
 // One turn with an approval, against the gateway of this container, with a scripted model on loopback in place of the
 // paid one: docs/DEPLOY.md, "Prove it yourself". Runs inside the container (working directory /app):
-//   docker compose exec -T gateway cloud-codex --input-type=module - < docker/prove.mjs
+//   docker compose exec -T gateway gateway-node --input-type=module - < docker/prove.mjs
 // The gateway must have been started with MODEL_BASE_URL=http://127.0.0.1:9911/v1. Exits 0 when all of it held.
 import { createHmac } from 'node:crypto'
 import { readdir, readFile, stat } from 'node:fs/promises'
@@ -12,7 +12,7 @@ const TIMEOUT_MS = 60_000
 /** What a command outside the sandbox can reach of the processes that hold keys: environments and memories. */
 const PEEK = `
 cat /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n' | grep -E '^(JWT_SECRET|OPENAI_API_KEY|REDIS_URL)=.' | cut -d= -f1
-for p in /proc/[0-9]*; do case $(cat $p/comm) in tini|cloud-codex|codex) test -r $p/mem && cat $p/comm;; esac; done`
+for p in /proc/[0-9]*; do case $(cat $p/comm) in tini|gateway-node|codex) test -r $p/mem && cat $p/comm || echo closed;; esac; done`
 const COMMAND = `id -u; touch proof.txt; ${PEEK}; true`
 const base = `127.0.0.1:${process.env.PORT || 3000}`
 const modelUrl = new URL(process.env.MODEL_BASE_URL ?? 'http://127.0.0.1:9911/v1')
@@ -108,7 +108,9 @@ async function oneTurn(userId) {
   const lines = item.aggregatedOutput.trim().split('\n')
   say('the command printed', JSON.stringify(lines))
   check(item.exitCode === 0, 'the accepted command ran')
-  check(lines.length === 1, 'the command reads no key in any environment and opens no memory that holds one')
+  const closed = lines.filter((line) => line === 'closed').length
+  check(closed >= 3, 'tini, the gateway and codex are there, and their memory is closed to the command')
+  check(lines.length === closed + 1, 'it reads no key in any environment, and no other memory that holds one')
   await inbox(({ payload }) => payload?.method === 'turn/completed')
   check(
     await hasFile(process.env.WORKSPACE_ROOT ?? `${process.env.DATA_DIR}/workspaces`, 'proof.txt'),

@@ -103,9 +103,9 @@ t.test('the image', (t) => {
   })
 
   t.test('starts what holds keys from programs that its own user cannot read, so that /proc gives no key away', (t) => {
-    t.match(dockerfile, /^CMD \["cloud-codex", "dist\/server\.js"\]$/m)
-    t.match(dockerfile, /^HEALTHCHECK .*CMD \["cloud-codex", "docker\/healthcheck\.mjs"\]$/m)
-    t.match(dockerfile, /install -m 0711 "\$\(command -v node\)" \/usr\/local\/bin\/cloud-codex/)
+    t.match(dockerfile, /^CMD \["gateway-node", "dist\/server\.js"\]$/m)
+    t.match(dockerfile, /^HEALTHCHECK .*CMD \["gateway-node", "docker\/healthcheck\.mjs"\]$/m)
+    t.match(dockerfile, /install -m 0711 "\$\(command -v node\)" \/usr\/local\/bin\/gateway-node/)
     t.match(dockerfile, /chmod 0711 "\$\(command -v tini\)"/)
     t.match(dockerfile, /chmod 0711 node_modules\/@openai\/codex-\*\/vendor\/\*\/bin\/codex/)
     t.end()
