@@ -59,6 +59,11 @@ export const CodexBinaryMissing = createError(
   'No codex binary at "%s"; run npm install without --omit=optional, or set CODEX_BIN to a codex binary',
   500
 )
+export const CodexBinaryUnusable = createError(
+  'CC_CODEX_BINARY_UNUSABLE',
+  '"%s" does not tell its version (%s); set CODEX_BIN to a codex binary',
+  500
+)
 
 // --- Approvals -------------------------------------------------------------------------------------------------------
 export const ApprovalNotFound = createError('CC_APPROVAL_NOT_FOUND', 'No approval "%s"', 404)

@@ -1,0 +1,3 @@
+#!/bin/sh
+# Does not even tell its version.
+exit 1
