@@ -66,6 +66,7 @@ export class Deliveries {
   #queued = 0
   #queuedBytes = 0
   #dropped = 0
+  #lost = 0
   #state: 'open' | 'closing' | 'aborted' = 'open'
 
   constructor(endpoint: WebhookEndpoint, log: DeliveryLog, limits: DeliveryLimits = DELIVERY_LIMITS) {
@@ -104,6 +105,9 @@ export class Deliveries {
     }, this.#limits.closeGraceMs)
     await Promise.all(this.#workers)
     clearTimeout(timer)
+    const fields = { webhook: this.#endpoint.id, lost: this.#lost }
+    if (this.#lost > 0) this.#log.warn(fields, 'webhook deliveries are lost: the gateway shut down')
+    this.#lost = 0
   }
 
   #hasRoomFor({ body }: Delivery): boolean {
@@ -132,14 +136,16 @@ export class Deliveries {
     const { id, type, lane } = delivery
     const { maxAttempts } = this.#limits
     for (let attempt = 1; ; attempt++) {
+      const isLast = attempt >= maxAttempts || this.#state !== 'open'
       const result = await this.#attemptInSlot(delivery)
       const fields = { webhook: this.#endpoint.id, deliveryId: id, type, approvalId: lane, attempts: attempt }
       if (result.type === 'delivered') {
         if (attempt > 1) this.#log.info(fields, 'webhook delivered after a retry')
         return
       }
-      if (!result.canRetry || attempt >= maxAttempts || this.#state !== 'open') {
-        this.#log.warn({ ...fields, reason: result.reason }, 'webhook delivery given up')
+      if (!result.canRetry || isLast) {
+        if (this.#state === 'aborted') this.#lost++
+        else this.#log.warn({ ...fields, reason: result.reason }, 'webhook delivery given up')
         return
       }
       await this.#pause(retryDelayMs(attempt, result.retryAfterMs, this.#limits, Math.random()))
@@ -193,7 +199,9 @@ export class Deliveries {
     }
   }
 
+  /** Ends early when the gateway closes. */
   #pause(ms: number): Promise<void> {
+    if (this.#state !== 'open') return Promise.resolve()
     return new Promise((resolve) => {
       const wake = () => {
         clearTimeout(timer)
