@@ -57,7 +57,7 @@ export interface LedgerHandlers {
   record(settlement: Settlement): Promise<void>
   emit(event: ApprovalEvent): void
   /** Nobody answered in time; called when that is on record, before codex hears the default. Never rejects. */
-  onExpired(approval: Approval): Promise<void>
+  onExpired(approval: Approval, defaultAction: LedgerTimes['defaultAction']): Promise<void>
   /** A decision cannot be put on record and nobody is there to try again: codex must not be left waiting for it. */
   onUnrecordable(error: Error): void
 }
@@ -266,7 +266,7 @@ export class ApprovalLedger {
       entry.resolution = undefined
       throw error
     }
-    if (outcome === 'expired' && decision === 'decline') await this.#handlers.onExpired(approval)
+    if (outcome === 'expired') await this.#handlers.onExpired(approval, policy.times.defaultAction)
     this.#finish(entry, ending)
   }
 

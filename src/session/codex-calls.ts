@@ -23,7 +23,8 @@ const NEEDS_LOADED_THREAD = new Set([
 ])
 const LOADS_THREAD = new Set(['thread/start', 'thread/resume', 'thread/fork'])
 
-const STEER_TIMEOUT_MS = 2_000
+/** For what is said to codex while an approval ends: its refusal must not wait for long. */
+const ASIDE_TIMEOUT_MS = 2_000
 
 export interface CodexCallsOptions {
   tracker: ThreadTracker
@@ -84,19 +85,18 @@ export class CodexCalls {
   }
 
   /**
-   * Tells the model that nobody answered. Without this a time-out looks like a refusal by the user, and models then
-   * look for another way to the same end. Sent before the refusal itself, so that the model reads both at once.
+   * Nobody answered, and codex will hear this default next. `cancel` stops the turn: for some kinds codex itself takes
+   * it for no more than a refusal. Never rejects.
    */
-  async tellExpired(process: CodexProcess, { threadId, turnId, command, changes }: Approval): Promise<void> {
+  async onExpired(process: CodexProcess, approval: Approval, defaultAction: 'decline' | 'cancel'): Promise<void> {
+    const { threadId, turnId } = approval
     if (threadId === null || turnId === null) return
-    const paths = changes?.map(({ path }) => path).join(', ')
-    const subject = command ?? (paths === undefined ? 'your request' : `the change of ${paths}`)
-    const text =
-      `[Cloud Codex] Nobody answered the approval request for ${subject} in time. This is not a refusal: no one was ` +
-      'there to decide. Do not look for a way around it; say what is left to do, so that the user can ask again.'
-    const input = [{ type: 'text', text, text_elements: [] }]
-    await process.request('turn/steer', { threadId, expectedTurnId: turnId, input }, STEER_TIMEOUT_MS).catch(() => {
-      // The turn ended meanwhile: nobody is left to be told.
+    const [method, params] =
+      defaultAction === 'cancel'
+        ? ['turn/interrupt', { threadId, turnId }]
+        : ['turn/steer', { threadId, expectedTurnId: turnId, input: [noAnswer(approval)] }]
+    await process.request(method, params, ASIDE_TIMEOUT_MS).catch(() => {
+      // The turn ended meanwhile: there is nothing to stop, and nobody to be told.
     })
   }
 
@@ -105,4 +105,17 @@ export class CodexCalls {
     const { params } = await this.guard('thread/resume', { threadId, excludeTurns: true }, ['user'])
     await this.#forward(process, 'thread/resume', params)
   }
+}
+
+/**
+ * Without this a time-out looks like a refusal by the user, and models then look for another way to the same end. Sent
+ * before the refusal itself, so that the model reads both at once.
+ */
+function noAnswer({ command, changes }: Approval) {
+  const paths = changes?.map(({ path }) => path).join(', ')
+  const subject = command ?? (paths === undefined ? 'your request' : `the change of ${paths}`)
+  const text =
+    `[Cloud Codex] Nobody answered the approval request for ${subject} in time. This is not a refusal: no one was ` +
+    'there to decide. Do not look for a way around it; say what is left to do, so that the user can ask again.'
+  return { type: 'text', text, text_elements: [] }
 }

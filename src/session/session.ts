@@ -97,7 +97,7 @@ export class Session {
         this.#broadcast.emit(event.type, event.payload)
         options.onApproval(event, this)
       },
-      onExpired: (approval) => this.#onExpired(approval),
+      onExpired: (approval, defaultAction) => this.#onExpired(approval, defaultAction),
       onUnrecordable: (error) => this.#onUnrecordable(error)
     })
   }
@@ -279,9 +279,9 @@ export class Session {
     this.#stopReason = undefined
   }
 
-  async #onExpired(approval: Approval): Promise<void> {
+  async #onExpired(approval: Approval, defaultAction: 'decline' | 'cancel'): Promise<void> {
     const process = await this.#process?.catch(() => undefined)
-    if (process) await this.#calls.tellExpired(process, approval)
+    if (process) await this.#calls.onExpired(process, approval, defaultAction)
   }
 
   #onUnrecordable(error: Error): void {
