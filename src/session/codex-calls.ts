@@ -43,9 +43,9 @@ export class CodexCalls {
   }
 
   /** What codex may get of a client's params; see guardParams. */
-  async guard(method: string, params: unknown, roles: readonly Role[]) {
+  async guard(method: string, params: unknown, roles: readonly Role[], answersToolCalls = false) {
     const { approvalMode: mode, paths } = this.#options
-    const guarded = await guardParams({ method, params, roles, mode, ...paths })
+    const guarded = await guardParams({ method, params, roles, mode, answersToolCalls, ...paths })
     return { params: guarded.params as JsonObject, dropped: guarded.dropped }
   }
 

@@ -89,7 +89,8 @@ export class MessageDoor {
         checked(checks.ping, payload, type)
         return { type: 'pong' }
       default: {
-        const { payload: result, dropped } = await session.request(type, payload, this.#identity)
+        const actor = { ...this.#identity, answersToolCalls: true }
+        const { payload: result, dropped } = await session.request(type, payload, actor)
         return { ...response(result), dropped }
       }
     }

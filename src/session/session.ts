@@ -41,7 +41,11 @@ export interface SessionOptions {
 }
 
 /** Who acts on a session: a user, or a webhook whose receiver showed a decision token. */
-export type Actor = Pick<Identity, 'actorId' | 'roles'> & { kind?: 'user' | 'webhook' }
+export interface Actor extends Pick<Identity, 'actorId' | 'roles'> {
+  kind?: 'user' | 'webhook'
+  /** Stays attached and hears approvals, so it may bring tools (dynamicTools): their calls are put before it. */
+  answersToolCalls?: boolean
+}
 
 export interface RequestResult {
   payload: JsonObject
@@ -172,10 +176,10 @@ export class Session {
    * Sends a client's request to codex: checked and guarded, on a process that is started if need be, with the thread
    * loaded again if need be. Rejects with coded errors only.
    */
-  async request(method: string, params: unknown, { roles }: Actor): Promise<RequestResult> {
+  async request(method: string, params: unknown, { roles, answersToolCalls }: Actor): Promise<RequestResult> {
     this.#touch()
     refuseDeep(params)
-    const { params: checked, dropped } = await this.#calls.guard(method, params, roles)
+    const { params: checked, dropped } = await this.#calls.guard(method, params, roles, answersToolCalls)
     this.#inFlight++
     try {
       return { payload: await this.#calls.run(await this.#ensureProcess(), method, checked), dropped }
