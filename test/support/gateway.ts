@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { mkdir, rm } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
 import { join, resolve } from 'node:path'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import { buildApp } from '../../app.ts'
 import { loadConfig } from '../../config.ts'
 
@@ -32,13 +32,19 @@ export async function scratchDirectory(t: Teardown): Promise<string> {
 
 /**
  * A whole gateway in this process, listening on a free loopback port: the real codex binary, the scripted demo model,
- * embedded stores in a scratch directory. `variables` are environment variables over the test's defaults.
+ * embedded stores in a scratch directory. `variables` are environment variables over the test's defaults; `logger` is
+ * for a test that reads the log.
  */
-export async function startGateway(t: Teardown, variables: Record<string, string> = {}): Promise<Gateway> {
+export async function startGateway(
+  t: Teardown,
+  variables: Record<string, string> = {},
+  logger?: FastifyBaseLogger
+): Promise<Gateway> {
   const dataDir = variables.DATA_DIR ?? (await scratchDirectory(t))
   const env = { PORT: '0', DATA_DIR: dataDir, LOG_LEVEL: process.env.TEST_LOG_LEVEL ?? 'silent', ...variables }
   const config = loadConfig(env)
-  const app = await buildApp(config, { env: { PATH: process.env.PATH, ...variables } })
+  const passedOn = { PATH: process.env.PATH, ...variables }
+  const app = await buildApp(config, { env: passedOn, ...(logger === undefined ? {} : { logger }) })
   await app.listen({ host: config.host, port: config.port })
   let closing: Promise<void> | undefined
   const close = () => {
