@@ -120,7 +120,7 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>): C
     codexBin: vars.CODEX_BIN,
     policyFile: vars.POLICY_FILE,
     approval: { timeoutMs: vars.APPROVAL_TIMEOUT_MS, maxMs: vars.APPROVAL_MAX_MS, mode: vars.APPROVAL_MODE },
-    maxProcesses: vars.MAX_PROCESSES ?? Math.max(4, Math.floor(totalmem() / 2 / MEMORY_PER_PROCESS_BYTES)),
+    maxProcesses: vars.MAX_PROCESSES ?? defaultMaxProcesses(),
     requestTimeoutMs: vars.REQUEST_TIMEOUT_MS,
     idleTimeoutMs: vars.IDLE_TIMEOUT_MS,
     shutdownTimeoutMs: vars.SHUTDOWN_TIMEOUT_MS,
@@ -211,4 +211,10 @@ function readHost(vars: Environment, auth: AuthConfig, model: Config['model']): 
     )
   }
   return host
+}
+
+/** By half of the memory that this process may use: a container's limit counts, not the host's size. */
+function defaultMaxProcesses(): number {
+  const limit = process.constrainedMemory() || Number.POSITIVE_INFINITY
+  return Math.max(4, Math.floor(Math.min(totalmem(), limit) / 2 / MEMORY_PER_PROCESS_BYTES))
 }
