@@ -14,6 +14,7 @@ import { sessionErrors } from './responses.ts'
 const policyRoutes: FastifyPluginAsyncTypebox = async (fastify) => {
   const sessions = fastify.getDecorator<FastifyInstance['sessions']>('sessions')
   const policy = fastify.getDecorator<FastifyInstance['policy']>('policy')
+  const audit = fastify.getDecorator<FastifyInstance['audit']>('audit')
 
   fastify.get(
     '/policy',
@@ -42,8 +43,12 @@ const policyRoutes: FastifyPluginAsyncTypebox = async (fastify) => {
       }
     },
     async ({ identity, body }) => {
-      if (!identity.roles.includes('admin')) throw new Forbidden('Only an admin may change a policy')
-      return policy.setUserLayer(identity.userId, body)
+      const { userId, actorId, roles } = identity
+      if (!roles.includes('admin')) throw new Forbidden('Only an admin may change a policy')
+      const actor = { kind: 'user', id: actorId, role: 'admin' } as const
+      const message = `the user's policy layer becomes ${JSON.stringify(body)}`
+      await audit.append({ type: 'note', event: 'policy-changed', userId, actor, message })
+      return policy.setUserLayer(userId, body)
     }
   )
 
