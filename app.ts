@@ -9,7 +9,7 @@ import auth from './plugins/auth.ts'
 import clients from './plugins/clients/index.ts'
 import connections from './plugins/connections.ts'
 import demoModel from './plugins/demo-model.ts'
-import errors from './plugins/errors.ts'
+import errors, { frameworkErrors } from './plugins/errors.ts'
 import jwt from './plugins/external/jwt.ts'
 import { createLogger } from './plugins/external/logger.ts'
 import redis from './plugins/external/redis.ts'
@@ -49,6 +49,8 @@ const VERSION = readVersion()
 const MAX_BODY_BYTES = 16 * 1024 * 1024
 const REDIS_CONNECT_TIMEOUT_MS = 5_000
 const MAX_START_MS = 20_000
+/** As long as the longest id; the schemas say the rest. */
+const MAX_PARAM_LENGTH = 1024
 /** A model that codex's bundled catalogue knows, for the demo model, which has no name of its own. */
 const DEMO_MODEL_NAME = 'gpt-5.5'
 
@@ -87,7 +89,9 @@ export async function buildApp(config: Config, options: AppOptions): Promise<Fas
   const app = Fastify({
     loggerInstance: options.logger ?? (createLogger(config.logLevel) as FastifyBaseLogger),
     bodyLimit: MAX_BODY_BYTES,
-    forceCloseConnections: 'idle'
+    forceCloseConnections: 'idle',
+    routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
+    frameworkErrors
   })
   app.withTypeProvider<TypeBoxTypeProvider>().setValidatorCompiler(TypeBoxValidatorCompiler)
   for (const schema of RESPONSE_SCHEMAS) app.addSchema(schema)
@@ -97,9 +101,10 @@ export async function buildApp(config: Config, options: AppOptions): Promise<Fas
   const isDevelopment = authConfig.mode === 'development'
 
   app.register(errors)
+  // Before the origin check: an upgrade that the check refuses must be closed by the WebSocket plugin's own hook.
+  app.register(websocket, { heartbeatMs: config.heartbeatMs })
   app.register(origin, { allowedOrigins: allowedOrigins(config), isLoopbackOnly: isDevelopment })
   app.register(swagger, { version: VERSION })
-  app.register(websocket, { heartbeatMs: config.heartbeatMs })
   if (authConfig.mode === 'jwt') app.register(jwt, authConfig)
   app.register(auth, { mode: authConfig.mode, mayApprove: (actor, userId) => app.policy.mayApprove(actor, userId) })
   if (config.redisUrl !== undefined) {

@@ -19,6 +19,7 @@ export const TooManyInFlight = createError(
   'Too many requests wait for this session (%d); wait for answers before sending more',
   429
 )
+export const UpgradeRequired = createError('CC_UPGRADE_REQUIRED', 'Open this address as a WebSocket', 426)
 export const InternalError = createError('CC_INTERNAL', 'Internal error; the request id names it in the logs', 500)
 
 // --- Auth ------------------------------------------------------------------------------------------------------------

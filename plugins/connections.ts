@@ -1,14 +1,22 @@
+import type { Socket } from 'node:net'
 import fp from 'fastify-plugin'
 
-/** What answers are left to write when the sessions have ended gets this long; then every connection is cut. */
-const LAST_ANSWERS_MS = 250
+/** What answers and close frames are left to exchange when the sessions have ended gets this long. */
+const FAREWELL_MS = 750
 
-/** Bounds the close: a peer that has sent half a request would else keep the server open for a minute. */
+/** Bounds the close: a peer that sent half a request, or keeps what was refused open, would else hold the server. */
 export default fp(
   async function connectionsPlugin(fastify) {
+    const open = new Set<Socket>()
     let cut: NodeJS.Timeout | undefined
+    fastify.server.on('connection', (socket: Socket) => {
+      open.add(socket)
+      socket.once('close', () => open.delete(socket))
+    })
     fastify.addHook('preClose', async () => {
-      cut = setTimeout(() => fastify.server.closeAllConnections(), LAST_ANSWERS_MS)
+      cut = setTimeout(() => {
+        for (const socket of open) socket.destroy()
+      }, FAREWELL_MS)
     })
     fastify.addHook('onClose', async () => clearTimeout(cut))
   },

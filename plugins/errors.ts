@@ -21,6 +21,14 @@ export default fp(
   { name: 'errors' }
 )
 
+/** The same for what fails before any route and hook: a URL that cannot be decoded, a parameter that is too long. */
+export function frameworkErrors(error: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
+  const { statusCode, payload } = describeError(error)
+  // No hook runs, so nobody else would close the socket of an upgrade.
+  if (request.headers.upgrade !== undefined) reply.raw.once('finish', () => request.raw.socket.destroy())
+  reply.code(statusCode).send({ error: payload })
+}
+
 function validationError(error: FastifyError): Error {
   const [first] = error.validation ?? []
   const path = `${error.validationContext ?? ''}${first?.instancePath ?? ''}`

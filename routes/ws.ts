@@ -1,7 +1,8 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyInstance } from 'fastify'
-import { Type } from 'typebox'
+import { type Static, Type } from 'typebox'
 import type { WebSocket } from 'ws'
+import { UpgradeRequired } from '../errors.ts'
 import { UserIdSchema } from '../schemas/common.ts'
 
 const QuerySchema = Type.Object(
@@ -18,23 +19,24 @@ const QuerySchema = Type.Object(
 const wsRoutes: FastifyPluginAsyncTypebox = async (fastify) => {
   const clients = fastify.getDecorator<FastifyInstance['clients']>('clients')
 
-  fastify.get(
-    '/ws',
-    {
-      websocket: true,
-      schema: { querystring: QuerySchema },
-      // Before the upgrade: what goes wrong is an HTTP status, and no message can come in while the session opens.
-      preHandler: clients.openSession
+  fastify.route({
+    method: 'GET',
+    url: '/ws',
+    schema: { querystring: QuerySchema, hide: true },
+    // Before the upgrade: what goes wrong is an HTTP status, and no message can come in while the session opens.
+    preHandler: clients.openSession,
+    handler: async () => {
+      throw new UpgradeRequired()
     },
-    (socket: WebSocket, request) => {
-      const { epoch, since } = request.query
+    wsHandler: (socket: WebSocket, request) => {
+      const { epoch, since } = request.query as Static<typeof QuerySchema>
       clients.attachWebSocket(
         socket,
         request,
         epoch === undefined || since === undefined ? undefined : { epoch, since }
       )
     }
-  )
+  })
 }
 
 export default wsRoutes
