@@ -4,7 +4,7 @@ import type { PolicyEvaluateBody, PolicyEvaluateResult, PolicyFile, PolicyView }
 import { decide } from '../src/approvals/decide.ts'
 import { FileWatch } from '../src/approvals/file-watch.ts'
 import { hostFiles } from '../src/approvals/host-files.ts'
-import type { PolicyVerdict } from '../src/approvals/ledger.ts'
+import type { PolicyVerdict } from '../src/approvals/ledger-entry.ts'
 import { PolicyBook } from '../src/approvals/policy-book.ts'
 import { type PolicyRequest, requestFromEvaluate, requestFromQuestion } from '../src/approvals/request.ts'
 import { mayApproveFor, type Rules } from '../src/approvals/rules.ts'

@@ -1,5 +1,5 @@
 import fp from 'fastify-plugin'
-import type { Settlement } from '../src/approvals/ledger.ts'
+import type { Settlement } from '../src/approvals/ledger-entry.ts'
 import { settlementEntry } from '../src/approvals/settlement-entry.ts'
 import type { JournalBounds } from '../src/journal/journal.ts'
 import { MemoryJournal } from '../src/journal/memory-journal.ts'

@@ -1,55 +1,22 @@
 import { randomBytes } from 'node:crypto'
-import { ApprovalAlreadyResolved, ApprovalNotFound, InvalidDecision, withDetails } from '../../errors.ts'
-import type {
-  Approval,
-  ApprovalResolved,
-  Decider,
-  Decision,
-  DecisionDetails,
-  Outcome,
-  RespondBody
-} from '../../schemas/approvals.ts'
+import { ApprovalNotFound, InvalidDecision } from '../../errors.ts'
+import type { Approval, ApprovalResolved, Decider, RespondBody } from '../../schemas/approvals.ts'
 import type { ApprovalEvent } from '../../schemas/server-messages.ts'
 import type { RpcId } from '../codex/classify.ts'
 import type { Question } from '../codex/server-requests.ts'
-import type { JsonValue } from '../json.ts'
+import {
+  alreadyResolved,
+  disarm,
+  type Ending,
+  type Entry,
+  EntryStates,
+  isOpen,
+  type LedgerTimes,
+  type PolicyVerdict,
+  type Settlement,
+  type WaitingCall
+} from './ledger-entry.ts'
 import { SessionRules } from './session-rules.ts'
-
-/** How long an approval waits, and what happens then. */
-export interface LedgerTimes {
-  timeoutMs: number
-  /** The longest an approval may wait, extensions included. */
-  maxMs: number
-  /** What happens when nobody answers. */
-  defaultAction: 'decline' | 'cancel'
-}
-
-/** What the policy says of a question. */
-export interface PolicyVerdict {
-  verdict: 'accept' | 'ask' | 'decline'
-  rule: string
-  reason: string
-  argv?: string[][]
-  policyVersion: string
-  times: LedgerTimes
-}
-
-/** An approval that is about to take its end: the content of its audit record. */
-export interface Settlement {
-  approval: Approval
-  question: Question
-  policy: PolicyVerdict
-  outcome: Outcome
-  decision: Decision | null
-  by: Decider
-  latencyMs: number
-}
-
-/** The request of codex behind an approval. Bound to its process: a later process uses the same ids again. */
-export interface WaitingCall {
-  readonly id: RpcId
-  respond(result: JsonValue): void
-}
 
 export interface LedgerHandlers {
   decide(question: Question): Promise<PolicyVerdict>
@@ -60,33 +27,6 @@ export interface LedgerHandlers {
   onExpired(approval: Approval, defaultAction: LedgerTimes['defaultAction']): Promise<void>
   /** A decision cannot be put on record and nobody is there to try again: codex must not be left waiting for it. */
   onUnrecordable(error: Error): void
-}
-
-const EntryStates = {
-  DECIDING: 'deciding',
-  PENDING: 'pending',
-  /** Decided; the record is being made durable. */
-  SETTLING: 'settling',
-  RESOLVED: 'resolved'
-} as const
-type EntryState = (typeof EntryStates)[keyof typeof EntryStates]
-
-interface Entry {
-  approval: Approval
-  question: Question
-  policy: PolicyVerdict
-  call: WaitingCall
-  state: EntryState
-  openedAtMs: number
-  resolution: ApprovalResolved | undefined
-  timers: NodeJS.Timeout[]
-}
-
-interface Ending {
-  outcome: Outcome
-  decision: Decision | null
-  by: Decider
-  details?: DecisionDetails
 }
 
 /** Until the policy has spoken, and where it fails: ask, and decline if nobody answers. */
@@ -167,6 +107,8 @@ export class ApprovalLedger {
   async respond(approvalId: string, body: RespondBody, by: Decider): Promise<ApprovalResolved> {
     const entry = this.#entries.get(approvalId)
     if (!entry || entry.state === EntryStates.DECIDING) throw new ApprovalNotFound(approvalId)
+    // An answer before this one may fail to be recorded; then this one is the first.
+    while (entry.state === EntryStates.SETTLING) await entry.settling?.catch(() => {})
     if (entry.state !== EntryStates.PENDING) throw alreadyResolved(entry)
     const { decision, ...details } = body
     if (!entry.question.decisions.includes(decision)) {
@@ -194,7 +136,7 @@ export class ApprovalLedger {
   /** codex no longer waits for this request: its turn ended or moved on. */
   onResolvedByCodex(rpcId: RpcId): void {
     for (const entry of this.#entries.values()) {
-      if (entry.call.id === rpcId && isOpen(entry)) {
+      if (entry.call.id === rpcId) {
         void this.#settleUnattended(entry, { outcome: 'superseded', decision: null, by: { kind: 'codex' } })
       }
     }
@@ -202,8 +144,10 @@ export class ApprovalLedger {
 
   /** Nobody will ask codex again: the process is gone, or the gateway shuts down. Resolves when all is on record. */
   async settleAll(by: Decider): Promise<void> {
-    const open = [...this.#entries.values()].filter(isOpen)
-    await Promise.all(open.map((entry) => this.#settleUnattended(entry, { outcome: 'orphaned', decision: null, by })))
+    const entries = [...this.#entries.values()]
+    await Promise.all(
+      entries.map((entry) => this.#settleUnattended(entry, { outcome: 'orphaned', decision: null, by }))
+    )
   }
 
   #create(call: WaitingCall, question: Question, nowMs: number): Entry {
@@ -216,8 +160,8 @@ export class ApprovalLedger {
       expiresAt: new Date(nowMs + UNDECIDED.times.timeoutMs).toISOString()
     }
     const state = EntryStates.DECIDING
-    const entry = { approval, question, policy: UNDECIDED, call, openedAtMs: nowMs, resolution: undefined, timers: [] }
-    const created: Entry = { ...entry, state }
+    const entry = { approval, question, policy: UNDECIDED, call, openedAtMs: nowMs, timers: [] }
+    const created: Entry = { ...entry, state, resolution: undefined, settling: undefined, deferred: undefined }
     this.#entries.set(approval.approvalId, created)
     return created
   }
@@ -242,6 +186,8 @@ export class ApprovalLedger {
 
   /** Settles where nobody waits to hear of a failure; a decision that cannot be recorded must not take effect. */
   async #settleUnattended(entry: Entry, ending: Ending): Promise<void> {
+    // The record of a decision may fail, and what comes now does not come again.
+    if (entry.state === EntryStates.SETTLING && entry.resolution?.decision !== null) entry.deferred = ending
     if (!isOpen(entry)) return
     try {
       await this.#settle(entry, ending)
@@ -252,20 +198,27 @@ export class ApprovalLedger {
     }
   }
 
-  async #settle(entry: Entry, ending: Ending): Promise<void> {
+  #settle(entry: Entry, ending: Ending): Promise<void> {
     const before = entry.state
-    const { approval, question, policy } = entry
     const { outcome, decision, by } = ending
     entry.state = EntryStates.SETTLING
-    entry.resolution = { approvalId: approval.approvalId, outcome, decision, by }
-    const latencyMs = Date.now() - entry.openedAtMs
-    try {
-      await this.#handlers.record({ approval, question, policy, outcome, decision, by, latencyMs })
-    } catch (error) {
+    entry.resolution = { approvalId: entry.approval.approvalId, outcome, decision, by }
+    entry.settling = this.#recordAndFinish(entry, ending).catch((error) => {
       entry.state = before
       entry.resolution = undefined
+      const { deferred } = entry
+      entry.deferred = undefined
+      if (deferred) void this.#settleUnattended(entry, deferred)
       throw error
-    }
+    })
+    return entry.settling
+  }
+
+  async #recordAndFinish(entry: Entry, ending: Ending): Promise<void> {
+    const { approval, question, policy } = entry
+    const { outcome, decision, by } = ending
+    const latencyMs = Date.now() - entry.openedAtMs
+    await this.#handlers.record({ approval, question, policy, outcome, decision, by, latencyMs })
     if (outcome === 'expired') await this.#handlers.onExpired(approval, policy.times.defaultAction)
     this.#finish(entry, ending)
   }
@@ -287,18 +240,4 @@ export class ApprovalLedger {
       return
     }
   }
-}
-
-function isOpen({ state }: Entry): boolean {
-  return state === EntryStates.PENDING || state === EntryStates.DECIDING
-}
-
-function disarm(entry: Entry): void {
-  for (const timer of entry.timers) clearTimeout(timer)
-  entry.timers = []
-}
-
-function alreadyResolved({ approval, resolution }: Entry): Error {
-  const error = new ApprovalAlreadyResolved(approval.approvalId, resolution?.outcome ?? 'being settled')
-  return resolution ? withDetails(error, { outcome: resolution.outcome, by: resolution.by }) : error
 }

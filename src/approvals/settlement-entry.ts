@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { AuditEntry } from '../../schemas/audit.ts'
 import { asObject, asText } from '../json.ts'
-import type { Settlement } from './ledger.ts'
+import type { Settlement } from './ledger-entry.ts'
 
 /** The audit entry of a settled approval. Texts are raw: the log redacts, hashes and clips them. */
 export function settlementEntry(settlement: Settlement, userId: string): AuditEntry {

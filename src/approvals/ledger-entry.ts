@@ -1,0 +1,94 @@
+import { ApprovalAlreadyResolved, withDetails } from '../../errors.ts'
+import type {
+  Approval,
+  ApprovalResolved,
+  Decider,
+  Decision,
+  DecisionDetails,
+  Outcome
+} from '../../schemas/approvals.ts'
+import type { RpcId } from '../codex/classify.ts'
+import type { Question } from '../codex/server-requests.ts'
+import type { JsonValue } from '../json.ts'
+
+/** How long an approval waits, and what happens then. */
+export interface LedgerTimes {
+  timeoutMs: number
+  /** The longest an approval may wait, extensions included. */
+  maxMs: number
+  /** What happens when nobody answers. */
+  defaultAction: 'decline' | 'cancel'
+}
+
+/** What the policy says of a question. */
+export interface PolicyVerdict {
+  verdict: 'accept' | 'ask' | 'decline'
+  rule: string
+  reason: string
+  argv?: string[][]
+  policyVersion: string
+  times: LedgerTimes
+}
+
+/** An approval that is about to take its end: the content of its audit record. */
+export interface Settlement {
+  approval: Approval
+  question: Question
+  policy: PolicyVerdict
+  outcome: Outcome
+  decision: Decision | null
+  by: Decider
+  latencyMs: number
+}
+
+/** The request of codex behind an approval. Bound to its process: a later process uses the same ids again. */
+export interface WaitingCall {
+  readonly id: RpcId
+  respond(result: JsonValue): void
+}
+
+export const EntryStates = {
+  DECIDING: 'deciding',
+  PENDING: 'pending',
+  /** Decided; the record is being made durable. */
+  SETTLING: 'settling',
+  RESOLVED: 'resolved'
+} as const
+export type EntryState = (typeof EntryStates)[keyof typeof EntryStates]
+
+/** An approval from its question to its end. */
+export interface Entry {
+  approval: Approval
+  question: Question
+  policy: PolicyVerdict
+  call: WaitingCall
+  state: EntryState
+  openedAtMs: number
+  resolution: ApprovalResolved | undefined
+  /** The end that is being put on record; rejects when it cannot be. */
+  settling: Promise<void> | undefined
+  /** What else ended it meanwhile; it counts when the record fails. */
+  deferred: Ending | undefined
+  timers: NodeJS.Timeout[]
+}
+
+export interface Ending {
+  outcome: Outcome
+  decision: Decision | null
+  by: Decider
+  details?: DecisionDetails
+}
+
+export function isOpen({ state }: Entry): boolean {
+  return state === EntryStates.PENDING || state === EntryStates.DECIDING
+}
+
+export function disarm(entry: Entry): void {
+  for (const timer of entry.timers) clearTimeout(timer)
+  entry.timers = []
+}
+
+export function alreadyResolved({ approval, resolution }: Entry): Error {
+  const error = new ApprovalAlreadyResolved(approval.approvalId, resolution?.outcome ?? 'being settled')
+  return resolution ? withDetails(error, { outcome: resolution.outcome, by: resolution.by }) : error
+}
