@@ -25,6 +25,7 @@ const GOAL = 0.97
 const MODEL = 'gpt-5.5'
 
 const root = scratchDirectory()
+const binary = locateCodexBinary()
 const PATH = process.env.PATH ?? ''
 
 /** One way from codex to a client. `processes` are those whose CPU is told, by name. */
@@ -62,11 +63,11 @@ async function startDirect(baseUrl: string): Promise<Side> {
     mark: 'bench',
     commandPath: PATH
   })
-  const shimDirectory = await prepareShims(base, PATH)
+  const shimDirectory = await prepareShims(base, binary)
   const env = codexEnvironment({ directories, mark: 'bench', shimDirectory, gatewayEnv: { PATH } })
   const port = await freePort()
   const url = `ws://127.0.0.1:${port}`
-  const codex = startProgram(locateCodexBinary(), ['app-server', '--listen', url], { cwd: directories.workspace, env })
+  const codex = startProgram(binary, ['app-server', '--listen', url], { cwd: directories.workspace, env })
   await listening(port)
   const client = forkModule('./flood-client.ts', ['codex', url, directories.workspace])
   await nextMessage(client)

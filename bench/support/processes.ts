@@ -56,11 +56,18 @@ export function startProgram(
 
 /** The next message of a forked module. Rejects when it exits instead. */
 export async function nextMessage<T>(child: ChildProcess): Promise<T> {
-  const gone = once(child, 'exit').then(([code]) => {
+  const listening = new AbortController()
+  const { signal } = listening
+  const gone = once(child, 'exit', { signal }).then(([code]) => {
     throw new Error(`a benchmark process exited with code ${code}`)
   })
-  const [message] = (await Promise.race([once(child, 'message'), gone])) as [T]
-  return message
+  try {
+    const [message] = (await Promise.race([once(child, 'message', { signal }), gone])) as [T]
+    return message
+  } finally {
+    gone.catch(() => {})
+    listening.abort()
+  }
 }
 
 /** SIGTERM, and SIGKILL when that is not enough. */

@@ -3,6 +3,8 @@ import { access, cp, mkdir, readdir, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 
 const PRIVATE_MODE = 0o700
+/** Longer than a start takes: copying beside it would slow it down. */
+const RESTOCK_DELAY_MS = 1_000
 /** What identifies or belongs to the home it was made in; a copy must not share it. */
 const NOT_COPIED = new Set(['installation_id', 'tmp', 'log', 'config.toml', 'auth.json', 'sessions'])
 
@@ -17,6 +19,7 @@ export class HomeTemplate {
   /** The path of a whole copy that nobody uses yet. */
   #spare: string | undefined
   #restocking: Promise<void> | undefined
+  #timer: NodeJS.Timeout | undefined
   #isMade = false
   #closed = false
 
@@ -33,7 +36,7 @@ export class HomeTemplate {
     this.#making ??= this.#make(fill)
     await this.#making
     this.#isMade = true
-    await this.restock()
+    await this.#restockOnce()
   }
 
   /** Turns an empty codex home into a copy of the template; leaves a home that has been used alone. */
@@ -51,19 +54,29 @@ export class HomeTemplate {
     if (!isRenamed) await this.#copyTo(codexHome)
   }
 
-  /** Makes the copy ahead for the next new user; call it when nobody waits. Rejects when the disk does not take it. */
-  restock(): Promise<void> {
-    if (!this.#isMade || this.#spare !== undefined || this.#closed) return Promise.resolve()
-    this.#restocking ??= this.#restock().finally(() => {
-      this.#restocking = undefined
-    })
-    return this.#restocking
+  /** Has the copy ahead for the next new user made in a while, when the start that used the last one is over. */
+  restockSoon(): void {
+    if (this.#closed || this.#spare !== undefined) return
+    // A copy that cannot be made now is made, or fails loudly, when the next new user needs one.
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined
+      void this.#restockOnce().catch(() => {})
+    }, RESTOCK_DELAY_MS)
   }
 
   /** Waits for a copy that is being made; makes no more. */
   async close(): Promise<void> {
     this.#closed = true
+    clearTimeout(this.#timer)
     await this.#restocking?.catch(() => {})
+  }
+
+  #restockOnce(): Promise<void> {
+    if (!this.#isMade || this.#spare !== undefined || this.#closed) return Promise.resolve()
+    this.#restocking ??= this.#restock().finally(() => {
+      this.#restocking = undefined
+    })
+    return this.#restocking
   }
 
   async #restock(): Promise<void> {

@@ -78,7 +78,7 @@ export class ProcessPool {
 
   /** Ends what an earlier gateway on the same data directory left running. Returns how many processes that were. */
   async prepare(): Promise<number> {
-    this.#shimDirectory = await prepareShims(this.#options.dataDir, this.#options.gatewayEnv.PATH ?? DEFAULT_PATH)
+    this.#shimDirectory = await prepareShims(this.#options.dataDir, this.#options.binary)
     const leftovers = await killMarked(this.#instance)
     this.#endGuard = startOrphanGuard(this.#boot, (reason) => this.#options.onGuardLost?.(reason))
     return leftovers
@@ -151,8 +151,7 @@ export class ProcessPool {
     signal?.addEventListener('abort', stop)
     await this.#initialize(process)
     await this.#login(process)
-    // A copy that cannot be made now will be tried again, and reported, when the next new user needs it.
-    void this.#template.restock().catch(() => {})
+    this.#template.restockSoon()
     return process
   }
 

@@ -1,11 +1,12 @@
-import { execFile, spawn } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readFileSync } from 'node:fs'
 import { chmod, mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
-import { promisify } from 'node:util'
+import Fastify from 'fastify'
 import t, { type Test } from 'tap'
+import demoModel from '../../plugins/demo-model.ts'
 import { locateCodexBinary } from '../../src/codex/binary.ts'
 import { HomeTemplate } from '../../src/codex/home-template.ts'
 import { ProcessPool } from '../../src/codex/pool.ts'
@@ -16,7 +17,6 @@ import { noneLauncher } from '../../src/isolation/none-launcher.ts'
 import { scratchDirectory } from '../support/gateway.ts'
 
 const START_TIMEOUT_MS = 30_000
-const PROBE = '--unshare-user --unshare-net --ro-bind / / /bin/true'
 const DEAD_MODEL = 'http://127.0.0.1:1/v1'
 const silent: ProcessHandlers = { onNotification() {}, onRequest() {}, onBatchEnd() {}, onGarbage() {}, onExit() {} }
 
@@ -47,7 +47,12 @@ async function spyProxy(t: Test): Promise<{ env: Record<string, string>; asked: 
   return { env: { HTTPS_PROXY: url, HTTP_PROXY: url, ALL_PROXY: url, https_proxy: url }, asked, first }
 }
 
-async function startPool(t: Test, path: string, env: Record<string, string> = {}): Promise<ProcessPool> {
+async function startPool(
+  t: Test,
+  path: string,
+  env: Record<string, string> = {},
+  baseUrl = DEAD_MODEL
+): Promise<ProcessPool> {
   const dataDir = await scratchDirectory(t)
   const launcher: Launcher = {
     ...noneLauncher,
@@ -61,7 +66,7 @@ async function startPool(t: Test, path: string, env: Record<string, string> = {}
     clientVersion: '0',
     maxProcesses: 2,
     launcher,
-    provider: { kind: 'custom', baseUrl: DEAD_MODEL, requiresLogin: false },
+    provider: { kind: 'custom', baseUrl, requiresLogin: false },
     model: 'gpt-5.5',
     gatewayEnv: { PATH: path },
     startTimeoutMs: START_TIMEOUT_MS
@@ -77,6 +82,25 @@ async function startThread(pool: ProcessPool, process: CodexProcess): Promise<st
     thread: { id: string }
   }
   return thread.id
+}
+
+async function startTurn(process: CodexProcess, threadId: string, text: string): Promise<void> {
+  await process.request(
+    'turn/start',
+    { threadId, input: [{ type: 'text', text, text_elements: [] }] },
+    START_TIMEOUT_MS
+  )
+}
+
+/** Waits for the end of a turn; give its handler to the process that runs it. */
+class Ending {
+  #resolve: (notification: unknown) => void = () => {}
+  readonly turn = new Promise<unknown>((resolve) => {
+    this.#resolve = resolve
+  })
+  readonly onNotification = (method: string, line: Buffer) => {
+    if (method === 'turn/completed') this.#resolve(JSON.parse(line.toString('utf8')))
+  }
 }
 
 t.test('codex starts without calling out, in the time in which one with default settings does', async (t) => {
@@ -95,32 +119,55 @@ t.test('codex starts without calling out, in the time in which one with default 
   t.same(ours.asked, [])
 })
 
-t.test('lsb_release never runs, and the probe of bubblewrap once per gateway instead of once per start', async (t) => {
+t.test('neither lsb_release nor the probe of bubblewrap runs at a start, and codex warns of nothing', async (t) => {
   const spies = await scratchDirectory(t)
   const releases = await spyProgram(spies, 'lsb_release', 'exit 0')
   const sandboxes = await spyProgram(spies, 'bwrap', 'exit 0')
   const pool = await startPool(t, `${spies}:${process.env.PATH}`)
-  for (const user of ['alice', 'bob']) await (await pool.start(user, silent)).stop()
+  const notices: string[] = []
+  const threadStarted = new Promise<void>((resolve) => {
+    pool
+      .start('alice', {
+        ...silent,
+        onNotification: (method) => {
+          notices.push(method)
+          if (method === 'thread/started') resolve()
+        }
+      })
+      .then((codex) => startThread(pool, codex))
+      .catch((error: Error) => t.fail(error.message))
+  })
+  await threadStarted
 
-  t.same(releases(), [])
-  t.same(sandboxes(), [PROBE])
+  t.same([...releases(), ...sandboxes()], [])
+  t.notOk(notices.some((method) => /warning/i.test(method)))
 })
 
-t.test('bubblewrap gets every other call as it was made', async (t) => {
+t.test('codex probes bubblewrap by itself where the one that comes with it is missing or does not work', async (t) => {
   const directory = await scratchDirectory(t)
-  const calls = await spyProgram(join(directory, "it's here"), 'bwrap', 'exec printf "%s|" "$@"')
-  const shims = await prepareShims(directory, join(directory, "it's here"))
-  const call = promisify(execFile)
-  t.equal((await call(join(shims, 'bwrap'), PROBE.split(' '))).stdout, '')
-  t.equal((await call(join(shims, 'bwrap'), ['--help', 'a b', ''])).stdout, '--help|a b||')
-  t.same(calls(), [PROBE, '--help a b'])
+  const binary = join(directory, 'bin', 'codex')
+  t.same(await readdir(await prepareShims(directory, binary)), ['lsb_release'])
+  const probes = await spyProgram(join(directory, 'codex-resources'), 'bwrap', 'exit 1')
+  t.same(await readdir(await prepareShims(directory, binary)), ['lsb_release'])
+  t.same(probes(), ['--unshare-user --unshare-net --ro-bind / / /bin/true'])
 })
 
-t.test('codex finds out by itself when bubblewrap is missing or its probe fails', async (t) => {
-  const directory = await scratchDirectory(t)
-  await spyProgram(join(directory, 'bin'), 'bwrap', 'exit 1')
-  t.same(await readdir(await prepareShims(directory, join(directory, 'bin'))), ['lsb_release'])
-  t.same(await readdir(await prepareShims(directory, '')), ['lsb_release'])
+t.test('patches are applied inside the sandbox with the bubblewrap that comes with codex', async (t) => {
+  const model = Fastify()
+  await model.register(demoModel)
+  t.teardown(() => model.close())
+  const spies = await scratchDirectory(t)
+  const sandboxes = await spyProgram(spies, 'bwrap', 'exit 1')
+  const pool = await startPool(t, `${spies}:${process.env.PATH}`, {}, model.demoModel.baseUrl)
+  const ended = new Ending()
+  const codex = await pool.start('alice', { ...silent, onNotification: ended.onNotification })
+  const text = 'patch: *** Begin Patch\n*** Add File: made.txt\n+hello\n*** End Patch'
+  await startTurn(codex, await startThread(pool, codex), text)
+
+  t.match(await ended.turn, { params: { turn: { status: 'completed' } } })
+  const { workspace } = await pool.prepareDirectories('alice')
+  t.equal(await readFile(join(workspace, 'made.txt'), 'utf8'), 'hello\n')
+  t.same(sandboxes(), [])
 })
 
 t.test('new homes are copies of the template, without what belongs to one home alone', async (t) => {
@@ -149,8 +196,8 @@ t.test('new homes are copies of the template, without what belongs to one home a
   }
   t.same(await readdir(used), ['mine'], 'a home that has been used is left alone')
 
-  await template.restock()
-  t.equal((await readdir(directory)).length, 3)
+  await template.prepare(fill)
+  t.equal((await readdir(directory)).length, 3, 'the next copy ahead')
   await template.close()
   await new HomeTemplate(path).prepare(async () => {
     t.fail('the template is there already')
@@ -163,19 +210,9 @@ t.test(
   { skip: process.env.FULL === undefined && 'codex retries for 25 s', timeout: 90_000 },
   async (t) => {
     const pool = await startPool(t, process.env.PATH ?? '')
-    let onTurnEnd: (line: string) => void
-    const turnEnd = new Promise<string>((resolve) => {
-      onTurnEnd = resolve
-    })
-    const codex = await pool.start('alice', {
-      ...silent,
-      onNotification: (method, line) => {
-        if (method === 'turn/completed') onTurnEnd(line.toString('utf8'))
-      }
-    })
-    const threadId = await startThread(pool, codex)
-    const input = [{ type: 'text', text: 'hello', text_elements: [] }]
-    await codex.request('turn/start', { threadId, input }, START_TIMEOUT_MS)
-    t.match(JSON.parse(await turnEnd), { params: { turn: { status: 'failed' } } })
+    const ended = new Ending()
+    const codex = await pool.start('alice', { ...silent, onNotification: ended.onNotification })
+    await startTurn(codex, await startThread(pool, codex), 'hello')
+    t.match(await ended.turn, { params: { turn: { status: 'failed' } } })
   }
 )
