@@ -17,7 +17,7 @@ declare module 'fastify' {
 /** Supervised `codex app-server` processes, at most one per user. */
 export default fp<PoolOptions>(
   async function poolPlugin(fastify, { codexBin, ...options }) {
-    const binary = locateCodexBinary(codexBin)
+    const binary = locateCodexBinary(codexBin, options.gatewayEnv.PATH)
     const codexVersion = await readCodexVersion(binary)
     if (codexVersion !== TESTED_CODEX_VERSION) {
       fastify.log.warn(

@@ -11,14 +11,14 @@ const TRIPLES: Record<string, string> = {
 }
 
 /**
- * Finds the native codex binary: `override` (CODEX_BIN: a path, or a name on PATH), else the pinned npm dependency.
+ * Finds the native codex binary: `override` (CODEX_BIN: a path, or a name on `searchPath`), else the pinned dependency.
  * An npm launcher (a Node script, as a global `codex` is) is followed to the native binary beside it, because a
  * launcher between us and codex would outlive a SIGKILL. Throws CodexBinaryMissing with the place that was looked at.
  */
-export function locateCodexBinary(override?: string): string {
+export function locateCodexBinary(override?: string, searchPath = ''): string {
   if (override === undefined || override === '') return nativeBinaryOf(import.meta.url)
   // Absolute: codex is started in the user's workspace, where a relative path means something else.
-  const path = override.includes('/') ? resolve(override) : findOnPath(override)
+  const path = override.includes('/') ? resolve(override) : findOnPath(override, searchPath)
   if (!isExecutableFile(path)) throw new CodexBinaryMissing(path)
   return isNodeScript(path) ? nativeBinaryOf(realpathSync(path)) : path
 }
@@ -37,8 +37,8 @@ function nativeBinaryOf(from: string): string {
   return binary
 }
 
-function findOnPath(name: string): string {
-  for (const directory of (process.env.PATH ?? '').split(delimiter)) {
+function findOnPath(name: string, searchPath: string): string {
+  for (const directory of searchPath.split(delimiter)) {
     const candidate = join(directory, name)
     if (directory !== '' && isExecutableFile(candidate)) return candidate
   }
