@@ -6,6 +6,7 @@
  * A line is a prompt; while the agent works it is added to the running turn. When an approval waits, a line answers it:
  * y yes · s yes, and the same for the rest of the session · n no · c no, and stop the turn. Ctrl-C stops the turn, once
  * more it leaves; so does /quit. Lines can be piped in: one prompt after the other, and the end of input leaves.
+ * CLOUD_CODEX_URL and CLOUD_CODEX_TOKEN stand in for the options; a token in the environment is in no process list.
  */
 import { createInterface } from 'node:readline'
 import { parseArgs } from 'node:util'
@@ -40,6 +41,7 @@ const connection = new Connection({
   url: options.url,
   token: options.token,
   onMessage,
+  onReady: () => void openThread(),
   onLost: (reason) => say(`[connection lost${reason && `: ${reason}`}; reconnecting …]`),
   onEnd: fail
 })
@@ -58,7 +60,7 @@ process.on('SIGINT', onInterrupt)
 
 /** Takes the next line, as an answer or a prompt, as soon as there is something to do with it. */
 function next(): void {
-  if (!connection.isOpen || threadId === undefined) return
+  if (!connection.isReady || threadId === undefined) return
   const [approval] = approvals.values()
   if (lines.length > 0) {
     if (!approval && isWorking && !isTerminal) return
@@ -93,7 +95,7 @@ function answer({ approvalId, decisions }: Approval, line: string): void {
 function onMessage(message: Message): void {
   switch (message.type) {
     case 'session/ready':
-      void onReady(message.payload)
+      onConnected(message.payload)
       break
     case 'event':
       if (message.payload.params.threadId === threadId) onEvent(message.payload)
@@ -122,7 +124,7 @@ function onMessage(message: Message): void {
   }
 }
 
-async function onReady({ userId, pendingApprovals }: { userId: string; pendingApprovals: Approval[] }): Promise<void> {
+function onConnected({ userId, pendingApprovals }: { userId: string; pendingApprovals: Approval[] }): void {
   say(`[connected as ${userId}]`)
   const known = new Set(approvals.keys())
   approvals.clear()
@@ -130,6 +132,9 @@ async function onReady({ userId, pendingApprovals }: { userId: string; pendingAp
     if (known.has(approval.approvalId)) approvals.set(approval.approvalId, approval)
     else ask(approval)
   }
+}
+
+async function openThread(): Promise<void> {
   if (threadId === undefined) {
     const started = await connection.request('thread/start', {}).catch((error: Error) => fail(error.message))
     threadId = started.threadId as string
@@ -247,7 +252,7 @@ function readArguments(): { url: URL; token: string | undefined; thread: string 
   try {
     const { values } = parseArgs({ options: { url: text, user: text, token: text, thread: text } })
     const { token = process.env.CLOUD_CODEX_TOKEN, thread } = values
-    const url = new URL(values.url ?? 'ws://localhost:3000/ws')
+    const url = new URL(values.url ?? process.env.CLOUD_CODEX_URL ?? 'ws://localhost:3000/ws')
     const user = values.user ?? (token === undefined ? 'alice' : undefined)
     if (user !== undefined) url.searchParams.set('userId', user)
     return { url, token, thread }

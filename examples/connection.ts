@@ -67,6 +67,8 @@ export interface ConnectionOptions {
   url: URL
   token?: string | undefined
   onMessage(message: Message): void
+  /** Connected, and everything that was missed has been delivered. */
+  onReady(): void
   /** The connection was cut; it is being made again. */
   onLost(reason: string): void
   /** There is no connection and there will be none. */
@@ -82,7 +84,10 @@ export class Connection {
   readonly #options: ConnectionOptions
   readonly #waiting = new Map<string, { resolve(payload: Payload): void; reject(error: Error): void }>()
   #socket: WebSocket | undefined
+  /** The last event that was seen, and the last that there was when the connection was made. */
   #position: { epoch: string; seq: number } | undefined
+  #target: { epoch: string; seq: number } | undefined
+  #isReady = false
   #nextId = 1
   #retries = 0
 
@@ -91,15 +96,15 @@ export class Connection {
     this.#connect()
   }
 
-  get isOpen(): boolean {
-    return this.#socket?.readyState === WebSocket.OPEN
+  get isReady(): boolean {
+    return this.#isReady
   }
 
   /** Sends a message and resolves with the payload of its response; rejects with the error's message and code. */
   request(type: string, payload: object): Promise<Payload> {
     const requestId = String(this.#nextId++)
     return new Promise((resolve, reject) => {
-      if (!this.isOpen) return reject(new Error('not connected'))
+      if (!this.#isReady) return reject(new Error('not connected'))
       this.#waiting.set(requestId, { resolve, reject })
       this.#socket?.send(JSON.stringify({ type, payload, requestId }))
     })
@@ -139,6 +144,8 @@ export class Connection {
   #onClose(code: number, reason: string): void {
     for (const { reject } of this.#waiting.values()) reject(new Error('the connection was lost'))
     this.#waiting.clear()
+    this.#target = undefined
+    this.#isReady = false
     // Codes from 4000 on are the gateway's own refusals, such as an expired token.
     if (code >= 4000) this.#options.onEnd(`the gateway closed the connection: ${reason}`)
     else if (this.#retries === MAX_RETRIES) this.#options.onEnd('the gateway did not come back')
@@ -150,20 +157,33 @@ export class Connection {
 
   #receive(message: Message): void {
     this.#retries = 0
-    if (message.type === 'session/ready') this.#position ??= message.payload
-    if (message.type === 'session/snapshot') this.#position = message.payload
-    if ('seq' in message && this.#position) {
+    if (message.type === 'session/ready') {
+      this.#target = message.payload
+      this.#position ??= { ...message.payload }
+    } else if (message.type === 'session/snapshot') {
+      this.#position = { ...message.payload }
+    } else if ('seq' in message && this.#position) {
       // A replay may begin with what is known already.
       if (message.seq <= this.#position.seq) return
       this.#position.seq = message.seq
     }
-    const { requestId = '' } = message as { requestId?: string }
-    const waiting = this.#waiting.get(requestId)
-    this.#waiting.delete(requestId)
+    if (!this.#settle(message)) this.#options.onMessage(message)
+    const [target, position] = [this.#target, this.#position]
+    if (target && position && target.epoch === position.epoch && target.seq <= position.seq) {
+      this.#target = undefined
+      this.#isReady = true
+      this.#options.onReady()
+    }
+  }
+
+  /** Whether the message is the answer to a request. */
+  #settle(message: Message): boolean {
+    if (message.type !== 'response' && message.type !== 'error') return false
+    const waiting = this.#waiting.get(message.requestId ?? '')
+    this.#waiting.delete(message.requestId ?? '')
     if (message.type === 'response') waiting?.resolve(message.payload)
-    else if (message.type === 'error' && waiting) {
-      waiting.reject(new Error(`${message.payload.message} (${message.payload.code})`))
-    } else this.#options.onMessage(message)
+    else waiting?.reject(new Error(`${message.payload.message} (${message.payload.code})`))
+    return message.type === 'response' || waiting !== undefined
   }
 }
 
