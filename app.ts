@@ -154,7 +154,17 @@ export async function buildApp(config: Config, options: AppOptions): Promise<Fas
       { prefix: '/api' }
     )
   })
-  return app
+  return ready(app)
+}
+
+async function ready(app: FastifyInstance): Promise<FastifyInstance> {
+  try {
+    return await app.ready()
+  } catch (error) {
+    // What was opened before the failure: nobody else has a hold of it.
+    await app.close()
+    throw error
+  }
 }
 
 /** A proxy may put its own name into Host; the page behind a webhook's link still posts from PUBLIC_URL. */

@@ -45,7 +45,10 @@ export async function startGateway(
   const config = loadConfig(env)
   const passedOn = { PATH: process.env.PATH, ...variables }
   const app = await buildApp(config, { env: passedOn, ...(logger === undefined ? {} : { logger }) })
-  await app.listen({ host: config.host, port: config.port })
+  await app.listen({ host: config.host, port: config.port }).catch(async (error: Error) => {
+    await app.close()
+    throw error
+  })
   let closing: Promise<void> | undefined
   const close = () => {
     closing ??= app.close().then(() => {})
