@@ -17,7 +17,8 @@ export function createLogger(level: string): Logger {
     serializers: {
       req: ({ method, url, ip }: LoggedRequest) => ({
         method,
-        url: url.replace(SECRET_QUERY_FIELDS, '$1[REDACTED]'),
+        // A token also stands where it does not belong: in the path, in another field.
+        url: redact(url.replace(SECRET_QUERY_FIELDS, '$1[REDACTED]')),
         remoteAddress: ip
       }),
       err: (error: Error) => {
