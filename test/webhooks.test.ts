@@ -253,6 +253,37 @@ t.test('the link shows a page that only its buttons turn into a decision', async
   t.match(unknown.headers, { 'content-type': 'text/html; charset=utf-8' })
 })
 
+t.test('what a webhook cannot show in full, its token and its page cannot accept', async (t) => {
+  const { gateway, receiver } = await startHouse(t)
+  gateway.app.webhooks.onApproval('alice', {
+    type: 'approval/request',
+    payload: {
+      approvalId: 'appr_asked',
+      kind: 'userInput',
+      method: 'item/tool/requestUserInput',
+      threadId: null,
+      turnId: null,
+      itemId: null,
+      questions: [{ question: 'Which?' }],
+      policy: { rule: 'ask', reason: 'a question to the user' },
+      decisions: ['accept', 'decline'],
+      expiresAt: new Date(Date.now() + 60_000).toISOString()
+    }
+  })
+  const { decide: offer } = await receiver.waitFor('approval.requested')
+  t.same(offer?.decisions, ['decline'])
+  const refused = await gateway.app.inject({
+    method: 'POST',
+    url: '/api/approvals/decide',
+    payload: { token: offer?.token, decision: 'accept' }
+  })
+  t.match([refused.statusCode, refused.json().error.code], [400, 'CC_INVALID_DECISION'])
+  const page = await gateway.app.inject(`/decide?token=${offer?.token}`)
+  t.match(page.body, /cannot be accepted here/)
+  t.match(page.body, /value="decline"/)
+  t.notMatch(page.body, /value="(accept|cancel)"/)
+})
+
 t.test(
   'without PUBLIC_URL there is a token and no link; with auth no other credential is needed, or enough',
   async (t) => {
@@ -302,9 +333,12 @@ t.test('a webhook that is down slows no approval, and the gateway still closes i
 
 t.test('a gateway that closes still tells the webhook how the last approvals ended', async (t) => {
   const house = await startHouse(t)
+  house.receiver.answer = (response, number) => response.writeHead(number === 1 ? 503 : 204).end()
   const { approvalId } = await ask(house, 'touch never.txt')
   await house.gateway.close()
-  t.match(house.receiver.received.at(-1)?.event, {
+  const [, failed, last] = house.receiver.received
+  t.equal(last?.event.id, failed?.event.id, 'what failed is tried once more before the end')
+  t.match(last?.event, {
     type: 'approval.resolved',
     outcome: 'orphaned',
     by: { kind: 'shutdown' },

@@ -148,6 +148,7 @@ export class Deliveries {
         else this.#log.warn({ ...fields, reason: result.reason }, 'webhook delivery given up')
         return
       }
+      if (attempt === 1) this.#log.info({ ...fields, reason: result.reason }, 'webhook delivery failed, tried again')
       await this.#pause(retryDelayMs(attempt, result.retryAfterMs, this.#limits, Math.random()))
     }
   }
