@@ -159,7 +159,8 @@ export async function buildApp(config: Config, options: AppOptions): Promise<Fas
 
 async function ready(app: FastifyInstance): Promise<FastifyInstance> {
   try {
-    return await app.ready()
+    await app.ready()
+    return app
   } catch (error) {
     // What was opened before the failure: nobody else has a hold of it.
     await app.close()
