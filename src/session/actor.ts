@@ -1,0 +1,15 @@
+import type { Identity } from '../../schemas/identity.ts'
+import type { JsonObject } from '../json.ts'
+
+/** Who acts on a session: a user, or a webhook whose receiver showed a decision token. */
+export interface Actor extends Pick<Identity, 'actorId' | 'roles'> {
+  kind?: 'user' | 'webhook'
+  /** Stays attached and hears approvals, so it may bring tools (dynamicTools): their calls are put before it. */
+  answersToolCalls?: boolean
+}
+
+export interface RequestResult {
+  payload: JsonObject
+  /** Known fields that codex did not get (see guardParams). */
+  dropped: string[]
+}
