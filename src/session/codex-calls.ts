@@ -1,11 +1,11 @@
-import { CodexError, withDetails } from '../../errors.ts'
+import { CodexError, InvalidMessage, withDetails } from '../../errors.ts'
 import type { Approval } from '../../schemas/approvals.ts'
 import type { Role } from '../../schemas/common.ts'
 import { toCodedError } from '../codex/codex-errors.ts'
 import type { ApprovalMode, WorkspacePaths } from '../codex/method-guards.ts'
 import { checkReply, guardParams, type ReplyMismatch } from '../codex/params.ts'
 import type { CodexProcess } from '../codex/process.ts'
-import { asObject, asText, type JsonObject } from '../json.ts'
+import { asObject, asText, type JsonObject, nestsDeeperThan } from '../json.ts'
 import type { ThreadTracker } from './thread-tracker.ts'
 
 /** Methods that codex answers only for a thread that this process has loaded. */
@@ -22,6 +22,9 @@ const NEEDS_LOADED_THREAD = new Set([
   'thread/queue/start'
 ])
 const LOADS_THREAD = new Set(['thread/start', 'thread/resume', 'thread/fork'])
+
+/** codex drops a line that nests more than 128 deep, without an answer, and keeps some of it inside lines of its own. */
+const MAX_DEPTH = 64
 
 /** For what is said to codex while an approval ends: its refusal must not wait for long. */
 const ASIDE_TIMEOUT_MS = 2_000
@@ -44,6 +47,7 @@ export class CodexCalls {
 
   /** What codex may get of a client's params; see guardParams. */
   async guard(method: string, params: unknown, roles: readonly Role[], answersToolCalls = false) {
+    refuseDeep(params)
     const { approvalMode: mode, paths } = this.#options
     const guarded = await guardParams({ method, params, roles, mode, answersToolCalls, ...paths })
     return { params: guarded.params as JsonObject, dropped: guarded.dropped }
@@ -118,4 +122,9 @@ function noAnswer({ command, changes }: Approval) {
     `[Cloud Codex] Nobody answered the approval request for ${subject} in time. This is not a refusal: no one was ` +
     'there to decide. Do not look for a way around it; say what is left to do, so that the user can ask again.'
   return { type: 'text', text, text_elements: [] }
+}
+
+/** Throws InvalidMessage for a value that codex could not read. */
+export function refuseDeep(value: unknown): void {
+  if (nestsDeeperThan(value, MAX_DEPTH)) throw new InvalidMessage(`it nests more than ${MAX_DEPTH} levels deep`)
 }

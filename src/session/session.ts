@@ -1,22 +1,22 @@
 import { setImmediate as nextLoop } from 'node:timers/promises'
-import { Forbidden, InvalidMessage, NotFound, PoolFull, ProcessExited, ShuttingDown } from '../../errors.ts'
+import { Forbidden, NotFound, PoolFull } from '../../errors.ts'
 import type { Approval, ApprovalResolved, RespondBody, SessionRule } from '../../schemas/approvals.ts'
-import type { Identity } from '../../schemas/identity.ts'
 import type { ApprovalEvent, SessionStateName } from '../../schemas/server-messages.ts'
 import { ApprovalLedger } from '../approvals/ledger.ts'
 import type { PolicyVerdict, Settlement } from '../approvals/ledger-entry.ts'
 import type { ApprovalMode } from '../codex/method-guards.ts'
 import { roleAtLeast } from '../codex/methods.ts'
 import type { ProcessPool } from '../codex/pool.ts'
-import { type CodexProcess, type ProcessExit, ProcessStates } from '../codex/process.ts'
+import type { ProcessExit } from '../codex/process.ts'
 import type { ServerCall } from '../codex/rpc-peer.ts'
 import { type Question, readServerRequest } from '../codex/server-requests.ts'
 import type { UserDirectories } from '../isolation/user-directories.ts'
 import type { Journal } from '../journal/journal.ts'
-import { type JsonObject, nestsDeeperThan } from '../json.ts'
+import type { Actor, RequestResult } from './actor.ts'
 import { Broadcast } from './broadcast.ts'
 import type { ClientSink, JournalPosition, SessionClient } from './client.ts'
-import { CodexCalls } from './codex-calls.ts'
+import { CodexCalls, refuseDeep } from './codex-calls.ts'
+import { ProcessKeeper } from './process-keeper.ts'
 import { ThreadTracker } from './thread-tracker.ts'
 import { workspacePaths } from './workspace.ts'
 
@@ -41,19 +41,6 @@ export interface SessionOptions {
   onApproval(event: ApprovalEvent, session: Session): void
 }
 
-/** Who acts on a session: a user, or a webhook whose receiver showed a decision token. */
-export interface Actor extends Pick<Identity, 'actorId' | 'roles'> {
-  kind?: 'user' | 'webhook'
-  /** Stays attached and hears approvals, so it may bring tools (dynamicTools): their calls are put before it. */
-  answersToolCalls?: boolean
-}
-
-export interface RequestResult {
-  payload: JsonObject
-  /** Known fields that codex did not get (see guardParams). */
-  dropped: string[]
-}
-
 /** One user's live session: at most one codex process, any number of clients, one journal, one approval ledger. */
 export class Session {
   readonly userId: string
@@ -65,12 +52,8 @@ export class Session {
   readonly #tracker: ThreadTracker
   readonly #broadcast: Broadcast
   readonly #calls: CodexCalls
+  readonly #keeper: ProcessKeeper
   #state: SessionStateName = 'cold'
-  readonly #closing = new AbortController()
-  #process: Promise<CodexProcess> | undefined
-  /** The end of the process before: two at once would share a codex home. */
-  #stopped: Promise<void> = Promise.resolve()
-  #stopReason: string | undefined
   #lastActiveAtMs = Date.now()
   #inFlight = 0
 
@@ -105,6 +88,18 @@ export class Session {
       onExpired: (approval, defaultAction) => this.#onExpired(approval, defaultAction),
       onUnrecordable: (error) => this.#onUnrecordable(error)
     })
+    this.#keeper = new ProcessKeeper({
+      start: (handlers, signal) => options.pool.start(this.userId, handlers, signal),
+      onNotification: (method, line) => this.#onNotification(method, line),
+      onRequest: (call) => this.#onServerRequest(call),
+      onBatchEnd: () => this.#onBatchEnd(),
+      onGarbage: (reason) => options.log.warn({ userId: this.userId, reason }, 'unreadable line from codex'),
+      onReady: () => this.#setState('ready'),
+      onStartFailed: (error) => {
+        if (!(error instanceof PoolFull)) this.#setState('failed', error.message)
+      },
+      onEnd: (exit, reason) => this.#onProcessEnd(exit, reason)
+    })
   }
 
   get state(): SessionStateName {
@@ -120,7 +115,7 @@ export class Session {
   }
 
   get hasProcess(): boolean {
-    return this.#process !== undefined
+    return this.#keeper.hasProcess
   }
 
   /** Something waits or runs: a turn, an approval, a request. */
@@ -163,7 +158,7 @@ export class Session {
   attach(sink: ClientSink, from?: JournalPosition): SessionClient {
     const client = this.#broadcast.attach(sink, { userId: this.userId, sessionId: this.sessionId }, from)
     this.#touch()
-    void this.#ensureProcess().catch((error: Error) => {
+    void this.#keeper.ensure().catch((error: Error) => {
       this.#options.log.info({ userId: this.userId, err: error }, 'no codex process for a new client')
     })
     return client
@@ -179,11 +174,10 @@ export class Session {
    */
   async request(method: string, params: unknown, { roles, answersToolCalls }: Actor): Promise<RequestResult> {
     this.#touch()
-    refuseDeep(params)
     const { params: checked, dropped } = await this.#calls.guard(method, params, roles, answersToolCalls)
     this.#inFlight++
     try {
-      return { payload: await this.#calls.run(await this.#ensureProcess(), method, checked), dropped }
+      return { payload: await this.#calls.run(await this.#keeper.ensure(), method, checked), dropped }
     } finally {
       this.#inFlight--
       this.#touch()
@@ -191,67 +185,18 @@ export class Session {
   }
 
   /** Stops the process, telling the clients why; the next request starts it again. */
-  async stopProcess(reason: string): Promise<void> {
-    const running = this.#process
-    const process = await running?.catch(() => undefined)
-    if (process && this.#process === running) {
-      this.#stopReason = reason
-      // From here on a request waits for the end and a new start, instead of failing with this process.
-      this.#process = undefined
-      this.#stopped = process.stop()
-    }
-    await this.#stopped
+  stopProcess(reason: string): Promise<void> {
+    return this.#keeper.stop(reason)
   }
 
   /** Ends the session: approvals settled, process stopped, clients closed. */
   async close(code: number, reason: string): Promise<void> {
     this.#setState('closing', reason)
     await this.#ledger.settleAll({ kind: 'shutdown' })
-    // A start that hangs would else hold the shutdown up until its own timeout.
-    this.#closing.abort()
-    await this.stopProcess(reason)
+    await this.#keeper.close(reason)
     // Requests that ended with the process are answered first.
     await nextLoop()
     this.#broadcast.close(code, reason)
-  }
-
-  #ensureProcess(): Promise<CodexProcess> {
-    if (this.#state === 'closing') return Promise.reject(new ShuttingDown())
-    if (this.#process) return this.#process
-    const starting: Promise<CodexProcess> = this.#startProcess(() => {
-      if (this.#process === starting) this.#process = undefined
-    })
-    this.#process = starting
-    return starting
-  }
-
-  async #startProcess(forget: () => void): Promise<CodexProcess> {
-    const { pool, log } = this.#options
-    const attempt = { isReady: false }
-    await this.#stopped
-    try {
-      const handlers = {
-        onNotification: (method: string, line: Buffer) => this.#onNotification(method, line),
-        onRequest: (call: ServerCall) => this.#onServerRequest(call),
-        onBatchEnd: () => this.#onBatchEnd(),
-        onGarbage: (reason: string) => log.warn({ userId: this.userId, reason }, 'unreadable line from codex'),
-        onExit: (exit: ProcessExit) => {
-          forget()
-          // A process that never got ready is told by the start that failed.
-          if (attempt.isReady) this.#onExit(exit)
-        }
-      }
-      const process = await pool.start(this.userId, handlers, this.#closing.signal)
-      // It may have died between its last answer and now; nobody was told.
-      if (process.state === ProcessStates.EXITED) throw new ProcessExited()
-      attempt.isReady = true
-      this.#setState('ready')
-      return process
-    } catch (error) {
-      forget()
-      if (!(error instanceof PoolFull)) this.#setState('failed', (error as Error).message)
-      throw error
-    }
   }
 
   #onNotification(method: string, line: Buffer): void {
@@ -273,19 +218,16 @@ export class Session {
     else call.respondError(request.error)
   }
 
-  #onExit(exit: ProcessExit): void {
+  #onProcessEnd({ code, signal, expected }: ProcessExit, reason: string | undefined): void {
     this.#tracker.onProcessExit()
-    const { code, signal, expected } = exit
     if (!expected) this.#options.log.warn({ userId: this.userId, code, signal }, 'codex process ended unexpectedly')
     void this.#ledger.settleAll({ kind: this.#state === 'closing' ? 'shutdown' : 'codex' })
-    if (this.#state === 'closing') return
-    if (expected) this.#setState('cold', this.#stopReason)
+    if (expected) this.#setState('cold', reason)
     else this.#setState('crashed', `codex ended (${signal ?? `code ${code}`}); the next request starts it again`)
-    this.#stopReason = undefined
   }
 
   async #onExpired(approval: Approval, defaultAction: 'decline' | 'cancel'): Promise<void> {
-    const process = await this.#process?.catch(() => undefined)
+    const process = await this.#keeper.current()
     if (process) await this.#calls.onExpired(process, approval, defaultAction)
   }
 
@@ -309,11 +251,4 @@ export class Session {
   #touch(): void {
     this.#lastActiveAtMs = Date.now()
   }
-}
-
-/** codex drops a line that nests more than 128 deep, without an answer, and keeps some of it inside lines of its own. */
-const MAX_DEPTH = 64
-
-function refuseDeep(value: unknown): void {
-  if (nestsDeeperThan(value, MAX_DEPTH)) throw new InvalidMessage(`it nests more than ${MAX_DEPTH} levels deep`)
 }
