@@ -26,6 +26,8 @@ export default fp<JwtOptions>(
     const claims = {
       extractToken: (request: FastifyRequest) => request.presentedToken,
       clockTolerance: CLOCK_TOLERANCE_MS,
+      // Without this a token that names no issuer, or no audience, would pass for one that names the right one.
+      requiredClaims: [...(issuer === undefined ? [] : ['iss']), ...(audience === undefined ? [] : ['aud'])],
       ...(issuer === undefined ? {} : { allowedIss: issuer }),
       ...(audience === undefined ? {} : { allowedAud: audience })
     }
