@@ -28,8 +28,8 @@ export interface PolicyDesk {
   /** Whether the policy lets `actor` decide the approvals of `userId`. */
   mayApprove(actor: Identity, userId: string): Promise<boolean>
   view(userId: string): Promise<PolicyView>
-  /** Replaces the user's own layer. Throws PolicyFileInvalid. */
-  setUserLayer(userId: string, layer: PolicyFile): Promise<PolicyView>
+  /** Replaces the user's own layer, if it is valid, once `record` has resolved. Rejects with PolicyFileInvalid. */
+  setUserLayer(userId: string, layer: PolicyFile, record: () => Promise<unknown>): Promise<PolicyView>
 }
 
 declare module 'fastify' {
@@ -58,13 +58,11 @@ export default fp<PolicyOptions>(
       }
     }
     if (file !== undefined) {
-      const watch = new FileWatch(
-        file,
-        () => void reload(),
-        (error) => {
-          fastify.log.error({ err: error }, 'the policy file is not watched any more')
-        }
-      )
+      let reloading = Promise.resolve()
+      // One after the other: a slow read must not bring an older text back.
+      const watch = new FileWatch(file, () => {
+        reloading = reloading.then(reload)
+      })
       fastify.addHook('onClose', async () => watch.close())
     }
     fastify.log.info({ policyVersion: book.base.version, file }, 'approval policy loaded')
@@ -95,7 +93,7 @@ export default fp<PolicyOptions>(
         return mayApproveFor(policy, { userId: actorId, roles }, userId)
       },
       view: async (userId) => view(userId, await book.rulesFor(userId)),
-      setUserLayer: async (userId, layer) => view(userId, await book.setUserLayer(userId, layer))
+      setUserLayer: async (userId, layer, record) => view(userId, await book.setUserLayer(userId, layer, record))
     })
   },
   { name: 'policy', dependencies: ['store'] }

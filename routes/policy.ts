@@ -47,8 +47,8 @@ const policyRoutes: FastifyPluginAsyncTypebox = async (fastify) => {
       if (!roles.includes('admin')) throw new Forbidden('Only an admin may change a policy')
       const actor = { kind: 'user', id: actorId, role: 'admin' } as const
       const message = `the user's policy layer becomes ${JSON.stringify(body)}`
-      await audit.append({ type: 'note', event: 'policy-changed', userId, actor, message })
-      return policy.setUserLayer(userId, body)
+      const entry = { type: 'note', event: 'policy-changed', userId, actor, message } as const
+      return policy.setUserLayer(userId, body, () => audit.append(entry))
     }
   )
 

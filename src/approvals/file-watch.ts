@@ -1,28 +1,30 @@
-import { type FSWatcher, watch } from 'node:fs'
-import { dirname } from 'node:path'
+import { unwatchFile, watchFile } from 'node:fs'
 
+const INTERVAL_MS = 500
 /** Writers change a file in several steps; this long after the last one it is looked at. */
 const SETTLE_MS = 100
 
 /**
- * Calls back a moment after anything changed in the directory of `file`. The directory, not the file: editors and
- * mounted configurations replace the file, and a watch on the old one would see nothing any more.
+ * Calls back a moment after the file at a path became another: written, replaced, or because a link on the way to it
+ * leads elsewhere now. It looks at the path again and again: the events of a file system end at the directory that was
+ * there at first, and do not come at all from other hosts and through some mounts of containers.
  */
 export class FileWatch {
-  readonly #watcher: FSWatcher
+  readonly #file: string
+  readonly #onStats: () => void
   #timer: NodeJS.Timeout | undefined
 
-  /** @param onError the watch has ended; changes are not seen from here on */
-  constructor(file: string, onChange: () => void, onError: (error: Error) => void) {
-    this.#watcher = watch(dirname(file), () => {
+  constructor(file: string, onChange: () => void) {
+    this.#file = file
+    this.#onStats = () => {
       clearTimeout(this.#timer)
       this.#timer = setTimeout(onChange, SETTLE_MS)
-    })
-    this.#watcher.on('error', onError)
+    }
+    watchFile(file, { interval: INTERVAL_MS }, this.#onStats)
   }
 
   close(): void {
     clearTimeout(this.#timer)
-    this.#watcher.close()
+    unwatchFile(this.#file, this.#onStats)
   }
 }

@@ -81,9 +81,14 @@ export class PolicyBook {
     return value === undefined ? {} : parsePolicyFile(JSON.stringify(value), `the policy of user ${userId}`)
   }
 
-  /** Replaces the user's layer, durably; the next decision is made by it. Rejects with PolicyFileInvalid. */
-  async setUserLayer(userId: string, layer: PolicyFile): Promise<Rules> {
+  /**
+   * Replaces the user's layer, durably; the next decision is made by it. Rejects with PolicyFileInvalid.
+   *
+   * @param record puts a valid layer on record before it counts; when it rejects, nothing changes
+   */
+  async setUserLayer(userId: string, layer: PolicyFile, record: () => Promise<unknown>): Promise<Rules> {
     const rules = compileRules([this.#options.defaults, this.#organisation, layer])
+    await record()
     await this.#options.documents.put(COLLECTION, userId, JSON.parse(JSON.stringify(layer)))
     this.#byUser.delete(userId)
     return rules
