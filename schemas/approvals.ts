@@ -77,6 +77,8 @@ export const ApprovalSchema = Type.Object(
     itemId: Type.Union([IdSchema, Type.Null()]),
     command: Type.Optional(Type.String()),
     cwd: Type.Optional(Type.String()),
+    /** network: what the command wants to reach. */
+    network: Type.Optional(Type.Object({ host: Type.String(), protocol: Type.String() })),
     changes: Type.Optional(Type.Array(FileChangeSchema)),
     permissions: Type.Optional(Type.Unknown()),
     questions: Type.Optional(Type.Unknown()),

@@ -11,6 +11,7 @@ export interface Question {
   itemId: string | null
   command?: string
   cwd?: string
+  network?: { host: string; protocol: string }
   changes?: FileChange[]
   permissions?: JsonValue
   questions?: JsonValue
@@ -103,11 +104,14 @@ function base(method: string, params: JsonObject, kind: ApprovalKind) {
 
 function commandQuestion(method: string, params: JsonObject): Question {
   const command = asText(params.command)
-  const network = isJsonObject(params.networkApprovalContext)
-  const kind = network ? 'network' : params.kind === 'writeStdin' ? 'writeStdin' : 'command'
+  const { networkApprovalContext: network } = params
+  const kind = isJsonObject(network) ? 'network' : params.kind === 'writeStdin' ? 'writeStdin' : 'command'
   return {
     ...base(method, params, kind),
     ...(command === undefined ? {} : { command }),
+    ...(isJsonObject(network)
+      ? { network: { host: asText(network.host) ?? '', protocol: asText(network.protocol) ?? '' } }
+      : {}),
     ...(isJsonObject(params.additionalPermissions) ? { permissions: params.additionalPermissions } : {}),
     decisions: kind === 'command' ? ONCE_OR_SESSION : ONCE,
     answer: plainDecision
