@@ -141,11 +141,23 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>): C
 function readEnvironment(env: Readonly<Record<string, string | undefined>>): Environment {
   // An empty variable (`JWT_SECRET=` in a compose file) means unset, never "the empty secret".
   const data = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value !== ''))
+  let vars: Environment
   try {
-    return envSchema<Environment>({ schema: EnvironmentSchema, data, env: false })
+    vars = envSchema<Environment>({ schema: EnvironmentSchema, data, env: false })
   } catch (error) {
     throw new ConfigInvalid((error as Error).message.replaceAll('env/', ''))
   }
+  for (const [name, value] of Object.entries(vars)) {
+    // "Infinity" passes the schema's bounds, and a timer of that length fires at once.
+    if (typeof value === 'number' && !Number.isFinite(value)) throw new ConfigInvalid(`${name} must be integer`)
+  }
+  for (const name of ['JWT_JWKS_URL', 'MODEL_BASE_URL'] as const) {
+    const value = vars[name]
+    if (value !== undefined && !/^https?:$/.test(URL.canParse(value) ? new URL(value).protocol : '')) {
+      throw new ConfigInvalid(`${name} must be an http or https URL`)
+    }
+  }
+  return vars
 }
 
 function readAuth(vars: Environment): AuthConfig {
