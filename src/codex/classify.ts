@@ -2,6 +2,7 @@ import type { JsonValue } from '../json.ts'
 
 const NOTIFICATION_PREFIX = Buffer.from('{"method":"')
 const QUOTE = 0x22
+const CLOSE_BRACE = 0x7d
 const AFTER_METHOD = Buffer.from(',"params":')
 /** Notifications end with `,"emittedAtMs":<13 digits>}`; the search starts this far from the end. */
 const TAIL_BYTES = 36
@@ -61,7 +62,8 @@ function classifyParsed(message: Record<string, JsonValue>): IncomingLine {
  * Quotes inside JSON strings are escaped, so a tail match is always the top-level field.
  */
 function sniffNotification(line: Buffer): string | undefined {
-  if (line.length < TAIL_BYTES || line.compare(NOTIFICATION_PREFIX, 0, 11, 0, 11) !== 0) return undefined
+  if (line.length < TAIL_BYTES || line[line.length - 1] !== CLOSE_BRACE) return undefined
+  if (line.compare(NOTIFICATION_PREFIX, 0, 11, 0, 11) !== 0) return undefined
   const end = line.indexOf(QUOTE, 11)
   if (end === -1 || line.compare(AFTER_METHOD, 0, 10, end + 1, end + 11) !== 0) return undefined
   const tail = line.indexOf(EMITTED_AT, line.length - TAIL_BYTES)

@@ -45,6 +45,7 @@ export class LineSplitter {
       this.#rest = []
       this.#restBytes = 0
     }
+    if (line.length > this.#maxLineBytes) throw new LineTooLong(this.#maxLineBytes)
     return line.at(-1) === CR ? line.subarray(0, -1) : line
   }
 
