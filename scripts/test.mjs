@@ -1,49 +1,54 @@
 // Runs the tests and says in one last line how many passed. Arguments go to tap (`npm test -- test/tenants.test.ts`);
-// --full sets FULL=1, with which the long tests run and coverage is demanded.
+// --full sets FULL=1, with which the long tests run and coverage is demanded; --verbose shows every assertion.
 import { spawn } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { createInterface } from 'node:readline'
 
 const MIN_COVERED_PERCENT = 90
+/** The report's levels: files stand at the margin, the named tests of a file one step in. */
+const FILE_OR_TEST = /^( {4})?(not )?ok \d+ - /
+const FAILURE = /^ *not ok /
+const DETAILS_END = /^ *\.\.\.$/
 
 const isFull = process.argv.includes('--full')
-const names = process.argv.slice(2).filter((argument) => argument !== '--full')
-const directory = mkdtempSync(join(tmpdir(), 'cloud-codex-tap-'))
-const tapFile = join(directory, 'results.tap')
+const isVerbose = process.argv.includes('--verbose')
+const names = process.argv.slice(2).filter((argument) => argument !== '--full' && argument !== '--verbose')
 
 const coverage = isFull ? ['--coverage-report=text', '--coverage-report=json-summary'] : ['--disable-coverage']
-const exitCode = await run(['tap', ...coverage, `--output-file=${tapFile}`, ...names])
-const { passed, failed, skipped } = count(readFileSync(tapFile, 'utf8'))
-rmSync(directory, { recursive: true })
+const totals = { passed: 0, failed: 0, skipped: 0, failedFiles: 0 }
+const exitCode = await run(['tap', '--reporter=tap', ...coverage, ...names])
 const isCovered = !isFull || names.length > 0 || checkCoverage()
-console.log(`${passed} passed, ${failed} failed, ${skipped} skipped`)
+// A file can fail without a test that does: it crashed, or it took too long.
+const failed = Math.max(totals.failed, totals.failedFiles)
+console.log(`${totals.passed} passed, ${failed} failed, ${totals.skipped} skipped`)
 process.exitCode = exitCode || (isCovered ? 0 : 1)
 
-function run([program, ...args]) {
+async function run([program, ...args]) {
   const child = spawn(join('node_modules', '.bin', program), args, {
-    stdio: 'inherit',
+    stdio: ['ignore', 'pipe', 'inherit'],
     env: { ...process.env, ...(isFull ? { FULL: '1' } : {}) }
   })
-  return new Promise((resolve, reject) => {
+  const ended = new Promise((resolve, reject) => {
     child.once('error', reject)
     child.once('close', (code) => resolve(code ?? 1))
   })
+  let isInDetails = false
+  for await (const line of createInterface({ input: child.stdout })) {
+    count(line)
+    const isShown = isVerbose || isInDetails || FILE_OR_TEST.test(line) || FAILURE.test(line) || /^# |\|/.test(line)
+    if (isShown) console.log(line)
+    isInDetails = FAILURE.test(line) || (isInDetails && !DETAILS_END.test(line))
+  }
+  return ended
 }
 
-/** Counts the named tests of all files: the second level of the report; the first is the files. */
-function count(report) {
-  const totals = { passed: 0, failed: 0, skipped: 0 }
-  let failedFiles = 0
-  for (const line of report.split('\n')) {
-    const [result, indent, not] = /^( {4})?(not )?ok \d+ /.exec(line) ?? []
-    if (result === undefined) continue
-    if (indent === undefined) failedFiles += not ? 1 : 0
-    else if (/ # (skip|todo)\b/i.test(line)) totals.skipped += 1
-    else totals[not ? 'failed' : 'passed'] += 1
-  }
-  // A file can fail without a test that does: it crashed, or it took too long.
-  return { ...totals, failed: Math.max(totals.failed, failedFiles) }
+function count(line) {
+  const [result, indent, not] = FILE_OR_TEST.exec(line) ?? []
+  if (result === undefined) return
+  if (indent === undefined) totals.failedFiles += not ? 1 : 0
+  else if (/ # (skip|todo)\b/i.test(line)) totals.skipped += 1
+  else totals[not ? 'failed' : 'passed'] += 1
 }
 
 function checkCoverage() {
