@@ -5,6 +5,7 @@ import { userKey } from '../../src/isolation/user-directories.ts'
 
 export interface RunningProcess {
   pid: number
+  parentPid: number
   /** Program and arguments, separated by spaces. */
   command: string
   environment: Record<string, string>
@@ -17,21 +18,26 @@ export async function processesOf(dataDir: string): Promise<RunningProcess[]> {
   return processes.flatMap((found) => (found?.environment[PROCESS_MARK]?.startsWith(mark) ? found : []))
 }
 
-/** The codex processes alone. */
+/** The users' codex processes alone; the one that fills the template home at boot is nobody's. */
 export async function codexProcessesOf(dataDir: string): Promise<RunningProcess[]> {
-  return (await processesOf(dataDir)).filter(({ command }) => / app-server$/.test(command))
+  const found = (await processesOf(dataDir)).filter(
+    ({ command, environment }) => / app-server$/.test(command) && environment.CODEX_HOME?.includes('/homes/')
+  )
+  // A child that codex has forked and that has not become its command yet looks like codex.
+  return found.filter(({ parentPid }) => !found.some(({ pid }) => pid === parentPid))
 }
 
 async function readProcess(name: string): Promise<RunningProcess | undefined> {
   try {
     const stat = await readFile(`/proc/${name}/stat`, 'latin1')
-    if (stat.slice(stat.lastIndexOf(')') + 2).startsWith('Z')) return undefined
+    const [state, parentPid] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+    if (state === 'Z') return undefined
     const command = (await readFile(`/proc/${name}/cmdline`, 'utf8')).split('\0').join(' ').trim()
     const entries = (await readFile(`/proc/${name}/environ`, 'utf8')).split('\0').filter((entry) => entry !== '')
     const environment = Object.fromEntries(
       entries.map((entry) => [entry.slice(0, entry.indexOf('=')), entry.slice(entry.indexOf('=') + 1)])
     )
-    return { pid: Number(name), command, environment }
+    return { pid: Number(name), parentPid: Number(parentPid), command, environment }
   } catch {
     // It ended while it was read.
     return undefined
