@@ -4,7 +4,7 @@ import t from 'tap'
 import { startGateway } from './support/gateway.ts'
 import { runServer } from './support/gateway-process.ts'
 import { startModelServer } from './support/model-server.ts'
-import { codexProcessesOf, processesOf, untilGone } from './support/processes.ts'
+import { codexProcessesOf, processesOf, signalCodex, untilGone } from './support/processes.ts'
 import { bearer, TEST_SECRET } from './support/tokens.ts'
 import { TestClient } from './support/ws-client.ts'
 
@@ -16,8 +16,7 @@ t.test('a codex process that is killed during a turn: told, on record, and the t
   const second = await client.startTurn('escalate: touch never.txt', first.threadId)
   const { payload: approval } = await client.waitFor('approval/request')
 
-  const [codex] = await codexProcessesOf(dataDir)
-  process.kill(codex?.pid ?? 0, 'SIGKILL')
+  await signalCodex(dataDir, 'SIGKILL')
   const { payload: state } = await client.waitFor('session/state', ({ state }) => state === 'crashed')
   t.match(state.reason, /SIGKILL.*next request/)
   const { payload: resolved } = await client.waitFor('approval/resolved')
@@ -96,10 +95,9 @@ t.test('requests: a burst, one that meets a stopping process, one that codex doe
   })
 
   await t.test('a codex that does not answer times the request out and can answer the next', async (t) => {
-    const [codex] = await codexProcessesOf(dataDir)
-    process.kill(codex?.pid ?? 0, 'SIGSTOP')
+    await signalCodex(dataDir, 'SIGSTOP')
     const { payload } = await client.request('model/list', {})
-    process.kill(codex?.pid ?? 0, 'SIGCONT')
+    await signalCodex(dataDir, 'SIGCONT')
     t.match(payload, { code: 'CC_REQUEST_TIMEOUT', message: /"model\/list" within 3000 ms/ })
     t.ok(await client.call('thread/list', {}))
   })
@@ -113,8 +111,7 @@ t.test('requests: a burst, one that meets a stopping process, one that codex doe
     await client.call('approval/respond', { approvalId: payload.approvalId, decision: 'accept' })
     await client.waitForTurnEnd(turnId)
     t.ok((await processesOf(dataDir)).some(({ command }) => command === 'sleep 1005'))
-    const [codex] = await codexProcessesOf(dataDir)
-    process.kill(codex?.pid ?? 0, 'SIGSTOP')
+    await signalCodex(dataDir, 'SIGSTOP')
 
     const startMs = Date.now()
     await app.sessions.find('alice')?.stopProcess('test')

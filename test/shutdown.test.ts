@@ -3,7 +3,7 @@ import { connect, type Socket } from 'node:net'
 import t from 'tap'
 import { startGateway, type Teardown } from './support/gateway.ts'
 import { startGatewayProcess } from './support/gateway-process.ts'
-import { codexProcessesOf, eventually, processesOf, untilGone } from './support/processes.ts'
+import { codexProcessesOf, eventually, processesOf, signalCodex, untilGone } from './support/processes.ts'
 import { TestClient } from './support/ws-client.ts'
 
 /** What the service promises for SIGTERM, and this machine's slowness. */
@@ -64,8 +64,7 @@ t.test('a second SIGTERM ends the gateway at once, and still nothing is left beh
   const { child, address, dataDir, exited } = await startGatewayProcess(t)
   const alice = await TestClient.connect(t, `ws://${address}/ws?userId=alice`)
   await alice.call('thread/start', {})
-  const [codex] = await codexProcessesOf(dataDir)
-  process.kill(codex?.pid ?? 0, 'SIGSTOP')
+  await signalCodex(dataDir, 'SIGSTOP')
 
   child.kill('SIGTERM')
   await alice.waitFor('session/state', ({ state }) => state === 'closing')
@@ -89,9 +88,7 @@ t.test(
     const deaf = await silentSocket(t, address, '/ws?userId=bob')
     deaf.pause()
     await bob.waitForTurnEnd((await bob.startTurn('flood: 20000')).turnId)
-    const codexes = await codexProcessesOf(dataDir)
-    t.equal(codexes.length, 2)
-    for (const { pid } of codexes) process.kill(pid, 'SIGSTOP')
+    t.equal(await signalCodex(dataDir, 'SIGSTOP'), 2)
     const waiting = bob.request('model/list', {})
 
     for (const piece of [

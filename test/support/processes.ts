@@ -67,3 +67,11 @@ export async function untilGone(dataDir: string, timeoutMs: number): Promise<num
     await delay(25)
   }
 }
+
+/** Sends a signal to every codex process of that data directory, and returns how many there were; never none. */
+export async function signalCodex(dataDir: string, signal: NodeJS.Signals): Promise<number> {
+  const found = await codexProcessesOf(dataDir)
+  if (found.length === 0) throw new Error('no codex process runs')
+  for (const { pid } of found) process.kill(pid, signal)
+  return found.length
+}
