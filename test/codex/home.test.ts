@@ -7,6 +7,9 @@ import { type CodexConfigOptions, renderCodexConfig, writeCodexConfig } from '..
 import { codexEnvironment } from '../../src/codex/environment.ts'
 import { HomeTemplate } from '../../src/codex/home-template.ts'
 
+// The same cases in every run: what fails once must fail again.
+fc.configureGlobal({ seed: 20_260_730 })
+
 const options: CodexConfigOptions = {
   provider: { kind: 'openai' },
   workspace: '/w/one',
