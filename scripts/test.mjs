@@ -9,6 +9,8 @@ const MIN_COVERED_PERCENT = 90
 /** The report's levels: files stand at the margin, the named tests of a file one step in. */
 const FILE_OR_TEST = /^( {4})?(not )?ok \d+ - /
 const FAILURE = /^ *not ok /
+/** Totals, and rows of the coverage table. */
+const SUMMARY = /^# |^(?! *ok ).*\|/
 const DETAILS_END = /^ *\.\.\.$/
 
 const isFull = process.argv.includes('--full')
@@ -36,7 +38,7 @@ async function run([program, ...args]) {
   let isInDetails = false
   for await (const line of createInterface({ input: child.stdout })) {
     count(line)
-    const isShown = isVerbose || isInDetails || FILE_OR_TEST.test(line) || FAILURE.test(line) || /^# |\|/.test(line)
+    const isShown = isVerbose || isInDetails || FILE_OR_TEST.test(line) || FAILURE.test(line) || SUMMARY.test(line)
     if (isShown) console.log(line)
     isInDetails = FAILURE.test(line) || (isInDetails && !DETAILS_END.test(line))
   }
