@@ -1,5 +1,4 @@
 import { readFileSync } from 'node:fs'
-import { mkdir } from 'node:fs/promises'
 import { type TypeBoxTypeProvider, TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox'
 import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify'
 import type { TSchema } from 'typebox'
@@ -8,6 +7,7 @@ import audit from './plugins/audit.ts'
 import auth from './plugins/auth.ts'
 import clients from './plugins/clients/index.ts'
 import connections from './plugins/connections.ts'
+import dataDirectory from './plugins/data-dir.ts'
 import demoModel from './plugins/demo-model.ts'
 import errors, { frameworkErrors } from './plugins/errors.ts'
 import jwt from './plugins/external/jwt.ts'
@@ -97,9 +97,9 @@ export async function buildApp(config: Config, options: AppOptions): Promise<Fas
   for (const schema of RESPONSE_SCHEMAS) app.addSchema(schema)
 
   const { dataDir, workspaceRoot, auth: authConfig } = config
-  await mkdir(dataDir, { recursive: true, mode: 0o700 })
   const isDevelopment = authConfig.mode === 'development'
 
+  app.register(dataDirectory, { dataDir })
   app.register(errors)
   // Before the origin check: an upgrade that the check refuses must be closed by the WebSocket plugin's own hook.
   app.register(websocket, { heartbeatMs: config.heartbeatMs })

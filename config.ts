@@ -46,11 +46,11 @@ export const EnvironmentSchema = Type.Object({
   POLICY_FILE: optional('Approval policy (JSON); unset: the built-in policy'),
   APPROVAL_TIMEOUT_MS: milliseconds('How long an approval waits for an answer', 300_000, 1_000),
   APPROVAL_MAX_MS: milliseconds('How long it may wait at most, extensions included', 3_600_000, 1_000),
-  APPROVAL_MODE: Type.Union([Type.Literal('on-request'), Type.Literal('strict')], {
-    description:
-      '`on-request`: codex asks when a command wants out of its sandbox; `strict`: it asks for every command',
-    default: 'on-request'
-  }),
+  APPROVAL_MODE: choice(
+    ['on-request', 'strict'],
+    'on-request',
+    '`on-request`: codex asks when a command wants out of its sandbox; `strict`: it asks for every command'
+  ),
   MAX_PROCESSES: Type.Optional(Type.Integer({ description: 'codex processes at once; default by memory', minimum: 1 })),
   REQUEST_TIMEOUT_MS: milliseconds('How long codex may take to answer a request', 60_000, 100),
   IDLE_TIMEOUT_MS: milliseconds('A process with nothing to do for this long is stopped', 900_000, 100),
@@ -145,7 +145,7 @@ function readEnvironment(env: Readonly<Record<string, string | undefined>>): Env
   try {
     vars = envSchema<Environment>({ schema: EnvironmentSchema, data, env: false })
   } catch (error) {
-    throw new ConfigInvalid((error as Error).message.replaceAll('env/', ''))
+    throw new ConfigInvalid(describeFault(error as EnvSchemaError))
   }
   for (const [name, value] of Object.entries(vars)) {
     // "Infinity" passes the schema's bounds, and a timer of that length fires at once.
@@ -229,4 +229,14 @@ function readHost(vars: Environment, auth: AuthConfig, model: Config['model']): 
 function defaultMaxProcesses(): number {
   const limit = process.constrainedMemory() || Number.POSITIVE_INFINITY
   return Math.max(4, Math.floor(Math.min(totalmem(), limit) / 2 / MEMORY_PER_PROCESS_BYTES))
+}
+
+interface EnvSchemaError extends Error {
+  errors?: { instancePath: string; keyword: string; params: { allowedValues?: string[] } }[]
+}
+
+function describeFault({ message, errors }: EnvSchemaError): string {
+  const [first] = errors ?? []
+  if (first?.keyword !== 'enum') return message.replaceAll('env/', '')
+  return `${first.instancePath.slice(1)} must be one of ${first.params.allowedValues?.join(', ')}`
 }

@@ -1,3 +1,4 @@
+import { tmpdir } from 'node:os'
 import closeWithGrace from 'close-with-grace'
 import type { FastifyInstance } from 'fastify'
 import { buildApp } from './app.ts'
@@ -29,7 +30,9 @@ async function listen(app: FastifyInstance, { host, port }: Config): Promise<voi
   }
 }
 
-function announce(app: FastifyInstance, { model, auth }: Config): void {
+function announce(app: FastifyInstance, { model, auth, dataDir }: Config): void {
+  if (['/tmp', '/var/tmp', tmpdir()].some((temporary) => dataDir.startsWith(`${temporary}/`)))
+    app.log.warn('DATA_DIR is a temporary directory: codex runs no command in its sandbox there, and a reboot loses it')
   if (model.mode === 'demo')
     app.log.warn('DEMO MODE: a scripted model answers, no AI. Set OPENAI_API_KEY or MODEL_BASE_URL for a real one')
   if (auth.mode === 'development')

@@ -47,7 +47,8 @@ declare module 'fastify' {
 const ClaimsSchema = Type.Object({
   sub: UserIdSchema,
   exp: Type.Optional(Type.Number()),
-  roles: Type.Optional(Type.Array(RoleSchema))
+  // An empty list would be less than a viewer, and every route asks for one at least.
+  roles: Type.Optional(Type.Array(RoleSchema, { minItems: 1 }))
 })
 const claimsCheck = Compile(ClaimsSchema)
 const userIdCheck = Compile(UserIdSchema)

@@ -78,6 +78,7 @@ t.test('with a shared secret', async (t) => {
       ['no subject', await sign({ ...claims, exp: inAnHour() })],
       ['a subject that is no user id', await tokenFor('../alice', claims)],
       ['an unknown role', await tokenFor('alice', { ...claims, roles: ['root'] })],
+      ['no role at all', await tokenFor('alice', { ...claims, roles: [] })],
       ['no token at all', 'nonsense']
     ] as const) {
       const response = await app.inject({ url: '/api/audit', headers: { authorization: `Bearer ${token}` } })

@@ -52,6 +52,10 @@ t.test('a value that cannot be is refused, and the message names its variable', 
   }
 })
 
+t.test('a choice that is none names the choices', async (t) => {
+  t.throws(() => loadConfig({ APPROVAL_MODE: 'never' }), invalid(/APPROVAL_MODE must be one of on-request, strict$/))
+})
+
 t.test('auth: one kind of key, and no short secret; the message never repeats it', async (t) => {
   t.throws(() => loadConfig({ JWT_SECRET: 'too short' }), invalid(/^((?!too short).)*openssl rand/))
   t.throws(() => loadConfig({ JWT_SECRET: SECRET, JWT_JWKS_URL: 'https://id.example/jwks' }), invalid(/not both/))
