@@ -10,6 +10,7 @@ import connections from './plugins/connections.ts'
 import dataDirectory from './plugins/data-dir.ts'
 import demoModel from './plugins/demo-model.ts'
 import errors, { frameworkErrors } from './plugins/errors.ts'
+import journal from './plugins/journal.ts'
 import jwt from './plugins/external/jwt.ts'
 import { createLogger } from './plugins/external/logger.ts'
 import redis from './plugins/external/redis.ts'
@@ -111,6 +112,7 @@ export async function buildApp(config: Config, options: AppOptions): Promise<Fas
     app.register(redis, { url: config.redisUrl, connectTimeoutMs: REDIS_CONNECT_TIMEOUT_MS })
   }
   app.register(store, { dataDir })
+  app.register(journal, config.journal)
   app.register(audit, { dataDir, key: config.auditKey })
   app.register(policy, {
     file: config.policyFile,
@@ -134,8 +136,7 @@ export async function buildApp(config: Config, options: AppOptions): Promise<Fas
   app.register(sessions, {
     approvalMode: config.approval.mode,
     requestTimeoutMs: config.requestTimeoutMs,
-    idleTimeoutMs: config.idleTimeoutMs,
-    journal: config.journal
+    idleTimeoutMs: config.idleTimeoutMs
   })
   app.register(connections)
   app.register(clients)

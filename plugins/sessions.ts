@@ -1,13 +1,10 @@
 import fp from 'fastify-plugin'
 import type { Settlement } from '../src/approvals/ledger-entry.ts'
 import { settlementEntry } from '../src/approvals/settlement-entry.ts'
-import type { JournalBounds } from '../src/journal/journal.ts'
-import { MemoryJournal } from '../src/journal/memory-journal.ts'
+import { SessionJournal } from '../src/journal/session-journal.ts'
 import { type SessionsOptions as EngineOptions, Sessions } from '../src/session/sessions.ts'
 
-export interface SessionsOptions extends Pick<EngineOptions, 'approvalMode' | 'requestTimeoutMs' | 'idleTimeoutMs'> {
-  journal: JournalBounds
-}
+export type SessionsOptions = Pick<EngineOptions, 'approvalMode' | 'requestTimeoutMs' | 'idleTimeoutMs'>
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -15,17 +12,20 @@ declare module 'fastify' {
   }
 }
 
+/** A session with nobody attached and no process is closed after this long; all of it is in the store. */
+const FORGET_AFTER_MS = 5 * 60 * 1000
+
 /** The users' live sessions: wires process pool, policy, audit log and store together. */
 export default fp<SessionsOptions>(
-  async function sessionsPlugin(fastify, { journal, ...options }) {
-    const { audit, policy, pool, store, webhooks } = fastify
+  async function sessionsPlugin(fastify, options) {
+    const { audit, journalWriter: writer, policy, pool, store, webhooks } = fastify
     const sessions = new Sessions({
       ...options,
       pool,
       store,
       log: fastify.log,
-      forgetAfterMs: journal.maxAgeMs,
-      createJournal: () => new MemoryJournal(journal),
+      forgetAfterMs: FORGET_AFTER_MS,
+      openJournal: (userId, onPressure) => SessionJournal.open({ userId, writer, onPressure }),
       decide: (question, { userId, view }) => policy.decide(question, userId, view.workspace),
       record: async (settlement: Settlement, session) => {
         await audit.append(settlementEntry(settlement, session.userId))
@@ -36,5 +36,5 @@ export default fp<SessionsOptions>(
     // preClose, not onClose: open sockets would keep the server from closing, and clients want to hear why.
     fastify.addHook('preClose', () => sessions.close())
   },
-  { name: 'sessions', dependencies: ['audit', 'policy', 'pool', 'store', 'webhooks', 'websocket'] }
+  { name: 'sessions', dependencies: ['audit', 'journal', 'policy', 'pool', 'store', 'webhooks', 'websocket'] }
 )

@@ -1,7 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import type { RawData, WebSocket } from 'ws'
-import type { JournalPosition } from '../../src/session/client.ts'
+import type { ResumeFrom } from '../../src/session/client.ts'
 import type { Session } from '../../src/session/session.ts'
 import { WebSocketConnection } from './web-socket-connection.ts'
 
@@ -9,7 +9,7 @@ export interface Clients {
   /** preHandler hook: opens the caller's session as `request.session`. */
   openSession(request: FastifyRequest): Promise<void>
   /** Attaches an upgraded socket that speaks the /ws messages. */
-  attachWebSocket(socket: WebSocket, request: FastifyRequest, from: JournalPosition | undefined): void
+  attachWebSocket(socket: WebSocket, request: FastifyRequest, from: ResumeFrom | undefined): void
 }
 
 declare module 'fastify' {

@@ -1,12 +1,11 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { WebSocket } from 'ws'
 import type { Identity } from '../../schemas/identity.ts'
-import type { ClientSink, JournalPosition, SessionClient } from '../../src/session/client.ts'
+import type { ClientSink, ResumeFrom, SessionClient } from '../../src/session/client.ts'
 import { MessageDoor } from '../../src/session/message-door.ts'
 
 /** Close codes of our own (4000-4999), with HTTP's number behind the 4. */
 const TOKEN_EXPIRED = 4401
-const TEXT = { binary: false }
 /** setTimeout fires at once beyond this; a token that lives longer is looked at again then. */
 const MAX_TIMER_MS = 2_147_483_647
 
@@ -36,7 +35,7 @@ export class WebSocketConnection {
     socket: WebSocket,
     request: FastifyRequest,
     auth: FastifyInstance['auth'],
-    from: JournalPosition | undefined
+    from: ResumeFrom | undefined
   ) {
     const { session, identity } = request
     this.#request = request
@@ -109,11 +108,13 @@ export class WebSocketConnection {
 function socketSink(socket: WebSocket, request: FastifyRequest): ClientSink {
   const raw = request.raw.socket
   return {
-    send(messages) {
-      // One write for the whole batch: a system call per message would cost more than all the rest.
-      raw.cork()
-      for (const message of messages) socket.send(message, TEXT)
-      raw.uncork()
+    send(frames) {
+      // Past ws, which would copy and head each message anew; after its close frame nothing may follow.
+      if (socket.readyState !== socket.OPEN) return
+      // One system call for all of them.
+      if (frames.length > 1) raw.cork()
+      for (const frame of frames) raw.write(frame)
+      if (frames.length > 1) raw.uncork()
     },
     get bufferedBytes() {
       return socket.bufferedAmount

@@ -1,12 +1,12 @@
 import type { JsonValue } from '../json.ts'
 
 const NOTIFICATION_PREFIX = Buffer.from('{"method":"')
+const AFTER_METHOD = Buffer.from('","params":')
+const EMITTED_AT = Buffer.from(',"emittedAtMs":')
 const QUOTE = 0x22
 const CLOSE_BRACE = 0x7d
-const AFTER_METHOD = Buffer.from(',"params":')
-/** Notifications end with `,"emittedAtMs":<13 digits>}`; the search starts this far from the end. */
-const TAIL_BYTES = 36
-const EMITTED_AT = Buffer.from(',"emittedAtMs":')
+const ZERO = 0x30
+const NINE = 0x39
 
 export type RpcId = string | number
 
@@ -24,14 +24,58 @@ export type IncomingLine =
   | { kind: 'garbage'; reason: string }
 
 /**
- * Tells what a line from codex is. A notification (the hot path) is recognised by its first and last bytes, without
+ * Tells what lines from codex are. A notification (the hot path) is recognised by its first and last bytes, without
  * JSON.parse; everything else, and anything of an unexpected shape, is parsed. Source: PROTOCOL facts of codex 0.169:
  * `{"method":…,"params":…,"emittedAtMs":N}` for notifications, `{"method":…,"id":N,"params":…}` for requests,
  * `{"id":…,"result":…}` and `{"error":…,"id":…}` for replies.
  */
+export class LineClassifier {
+  /** The method of the line before: in a flood it is the same for thousands of lines. */
+  #lastMethod = ''
+  #lastMethodBytes = Buffer.alloc(0)
+
+  /**
+   * The method of a line that is certainly a notification, else undefined: then ask {@link classifyLine}. The tail is
+   * checked too: a request whose id stood after its params would start alike, and taking it for a notification would
+   * leave its approval unanswered. Quotes inside JSON strings are escaped, so a tail match is always the top-level field.
+   */
+  notificationMethod(bytes: Buffer, start: number, end: number): string | undefined {
+    const methodStart = start + NOTIFICATION_PREFIX.length
+    if (!isAt(NOTIFICATION_PREFIX, bytes, start, end) || !endsWithTime(bytes, methodStart, end)) return undefined
+    const lastEnd = methodStart + this.#lastMethodBytes.length
+    if (
+      this.#lastMethodBytes.length > 0 &&
+      isAt(this.#lastMethodBytes, bytes, methodStart, end) &&
+      isAt(AFTER_METHOD, bytes, lastEnd, end)
+    ) {
+      return this.#lastMethod
+    }
+    const methodEnd = bytes.indexOf(QUOTE, methodStart)
+    if (methodEnd === -1 || !isAt(AFTER_METHOD, bytes, methodEnd, end)) return undefined
+    this.#lastMethodBytes = Buffer.from(bytes.subarray(methodStart, methodEnd))
+    this.#lastMethod = bytes.toString('latin1', methodStart, methodEnd)
+    return this.#lastMethod
+  }
+}
+
+function isAt(pattern: Buffer, bytes: Buffer, start: number, end: number): boolean {
+  const length = pattern.length
+  if (start + length > end) return false
+  for (let index = 0; index < length; index++) if (bytes[start + index] !== pattern[index]) return false
+  return true
+}
+
+/** Whether the line ends with `,"emittedAtMs":<digits>}`. */
+function endsWithTime(bytes: Buffer, start: number, end: number): boolean {
+  if (bytes[end - 1] !== CLOSE_BRACE) return false
+  let digit = end - 2
+  while (digit > start && (bytes[digit] as number) >= ZERO && (bytes[digit] as number) <= NINE) digit--
+  const tail = digit + 1 - EMITTED_AT.length
+  return digit < end - 2 && tail > start && isAt(EMITTED_AT, bytes, tail, end)
+}
+
+/** What a line is that {@link LineClassifier} does not take for a notification. */
 export function classifyLine(line: Buffer): IncomingLine {
-  const method = sniffNotification(line)
-  if (method !== undefined) return { kind: 'notification', method }
   let message: unknown
   try {
     message = JSON.parse(line.toString('utf8'))
@@ -54,25 +98,6 @@ function classifyParsed(message: Record<string, JsonValue>): IncomingLine {
   if (isErrorObject(message.error)) return { kind: 'error', id: isRpcId(id) ? id : null, error: message.error }
   if (isRpcId(id) && message.result !== undefined) return { kind: 'response', id, result: message.result }
   return { kind: 'garbage', reason: 'neither request, notification nor reply' }
-}
-
-/**
- * The method of a line that is certainly a notification, else undefined. The tail is checked too: a request whose id
- * stood after its params would start alike, and taking it for a notification would leave its approval unanswered.
- * Quotes inside JSON strings are escaped, so a tail match is always the top-level field.
- */
-function sniffNotification(line: Buffer): string | undefined {
-  if (line.length < TAIL_BYTES || line[line.length - 1] !== CLOSE_BRACE) return undefined
-  if (line.compare(NOTIFICATION_PREFIX, 0, 11, 0, 11) !== 0) return undefined
-  const end = line.indexOf(QUOTE, 11)
-  if (end === -1 || line.compare(AFTER_METHOD, 0, 10, end + 1, end + 11) !== 0) return undefined
-  const tail = line.indexOf(EMITTED_AT, line.length - TAIL_BYTES)
-  if (tail === -1) return undefined
-  for (let i = tail + EMITTED_AT.length; i < line.length - 1; i++) {
-    const byte = line[i] as number
-    if (byte < 0x30 || byte > 0x39) return undefined
-  }
-  return line.toString('latin1', 11, end)
 }
 
 function isRpcId(value: unknown): value is RpcId {

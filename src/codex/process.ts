@@ -33,7 +33,8 @@ export interface ProcessExit {
 }
 
 export interface ProcessHandlers {
-  onNotification(method: string, line: Buffer): void
+  /** See RpcHandlers.onNotification. */
+  onNotification(method: string, bytes: Buffer, start: number, end: number): void
   onRequest(call: ServerCall): void
   /** After all lines of one read from the pipe: the moment to hand what was collected to the clients. */
   onBatchEnd(): void
@@ -49,6 +50,7 @@ export class CodexProcess {
   readonly #mark: string
   readonly #peer: RpcPeer
   readonly #lines = new LineSplitter(MAX_LINE_BYTES)
+  readonly #onLine = (bytes: Buffer, start: number, end: number) => this.#peer.onLine(bytes, start, end)
   readonly #exited: Promise<void>
   #state: ProcessState = ProcessStates.STARTING
   #stderrTail = ''
@@ -117,6 +119,12 @@ export class CodexProcess {
     return this.#peer.request(method, params, timeoutMs)
   }
 
+  /** Whether what codex writes waits in its pipe: for a while, as codex keeps what it cannot write in memory. */
+  holdOutput(isHeld: boolean): void {
+    if (isHeld) this.#child.stdout.pause()
+    else this.#child.stdout.resume()
+  }
+
   /** Asks, then SIGTERM, then SIGKILL; resolves when the process and everything it started are gone. Idempotent. */
   stop(): Promise<void> {
     this.#stopping ??= this.#stop()
@@ -163,7 +171,7 @@ export class CodexProcess {
 
   #onData(chunk: Buffer): void {
     try {
-      for (const line of this.#lines.push(chunk)) this.#peer.onLine(line)
+      this.#lines.push(chunk, this.#onLine)
     } catch (error) {
       // Past an over-long line the stream has no known boundary: nothing after it can be trusted.
       this.#handlers.onGarbage((error as Error).message)

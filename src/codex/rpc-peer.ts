@@ -1,6 +1,6 @@
 import { ProcessExited, RequestTimeout, TooManyInFlight } from '../../errors.ts'
 import type { JsonValue } from '../json.ts'
-import { classifyLine, type RpcErrorObject, type RpcId } from './classify.ts'
+import { classifyLine, LineClassifier, type RpcErrorObject, type RpcId } from './classify.ts'
 
 /** codex drops replies past about 128 queued requests (PROTOCOL §1); a quarter of that leaves room for its own work. */
 const MAX_IN_FLIGHT = 32
@@ -29,8 +29,8 @@ export interface ServerCall {
 }
 
 export interface RpcHandlers {
-  /** A notification; `line` is the raw JSON text as bytes. */
-  onNotification(method: string, line: Buffer): void
+  /** A notification: its raw JSON text is `bytes` from `start` to `end`, valid during the call only. */
+  onNotification(method: string, bytes: Buffer, start: number, end: number): void
   onRequest(call: ServerCall): void
   /** A line that is no JSON-RPC message; nothing was changed by it. */
   onGarbage(reason: string): void
@@ -53,6 +53,7 @@ interface Pending {
 export class RpcPeer {
   readonly #write: (line: string) => void
   readonly #handlers: RpcHandlers
+  readonly #classifier = new LineClassifier()
   readonly #pending = new Map<number, Pending>()
   #queue: [number, Pending][] = []
   #nextId = 1
@@ -84,12 +85,17 @@ export class RpcPeer {
     if (!this.#closed) this.#write(encodeLine(params === undefined ? { method } : { method, params }))
   }
 
-  /** Takes one line from codex. Never throws. */
-  onLine(line: Buffer): void {
-    const message = classifyLine(line)
+  /** Takes one line from codex: `bytes` from `start` to `end`. Never throws. */
+  onLine(bytes: Buffer, start: number, end: number): void {
+    const method = this.#classifier.notificationMethod(bytes, start, end)
+    if (method !== undefined) {
+      this.#handlers.onNotification(method, bytes, start, end)
+      return
+    }
+    const message = classifyLine(bytes.subarray(start, end))
     switch (message.kind) {
       case 'notification':
-        this.#handlers.onNotification(message.method, line)
+        this.#handlers.onNotification(message.method, bytes, start, end)
         break
       case 'request':
         this.#handlers.onRequest(this.#serverCall(message.id, message.method, message.params))

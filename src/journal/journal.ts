@@ -1,10 +1,4 @@
-/** One event of a user's session. */
-export interface JournalEntry {
-  /** Counts from 1 within an epoch, without holes. */
-  readonly seq: number
-  /** The whole message as JSON text: `{"type":…,"seq":…,"payload":…}`. */
-  readonly message: Buffer
-}
+import type { Run } from './run.ts'
 
 export interface JournalBounds {
   maxEvents: number
@@ -12,19 +6,26 @@ export interface JournalBounds {
   maxAgeMs: number
 }
 
-/** The event log of one user's session: append, and replay from a sequence number. */
+/** Everything up to and with `since` of `epoch` has been seen. */
+export interface JournalPosition {
+  epoch: string
+  since: number
+}
+
+/** The event log of one user's session, as its clients see it. */
 export interface Journal {
   /** Opaque; changes whenever events that were sent may be missing here. */
   readonly epoch: string
-  /** The newest entry's number; 0 when nothing was appended yet. */
+  /** The newest event's number; 0 when there was none yet. */
   readonly lastSeq: number
-  /** The oldest entry that can still be read; `lastSeq + 1` when there is none. */
-  readonly firstSeq: number
-  /** @param payload JSON text, spliced into the message as it is */
-  append(type: string, payload: Buffer): JournalEntry
+  /** The events that were appended since the last call. */
+  takeNew(): Run[]
   /**
-   * The entries after `seq`, oldest first, until `maxBytes` is reached (at least one if there is any). Undefined when
-   * some of them are gone: the caller must tell the reader about the gap.
+   * Events after `seq`, oldest first, about `maxBytes` of them (at least one if there is any). What is missing between
+   * `seq` and the first, or between two runs, or up to `lastSeq` when nothing comes back, is gone for good. Rejects with
+   * StoreUnavailable.
    */
-  readAfter(seq: number, maxBytes: number): JournalEntry[] | undefined
+  read(seq: number, maxBytes: number): Run[] | Promise<Run[]>
+  /** The number after which a client at this position reads on; undefined when its past is not this journal's. */
+  locate(position: JournalPosition): number | undefined
 }

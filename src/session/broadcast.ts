@@ -1,7 +1,8 @@
 import type { Approval } from '../../schemas/approvals.ts'
 import type { ThreadSummary } from '../../schemas/server-messages.ts'
-import type { Journal, JournalEntry } from '../journal/journal.ts'
-import { type ClientSink, type JournalPosition, SessionClient } from './client.ts'
+import { encodeFrame } from '../journal/frames.ts'
+import type { SessionJournal } from '../journal/session-journal.ts'
+import { type ClientSink, type ResumeFrom, SessionClient } from './client.ts'
 
 /** What a client that cannot have all events needs to know instead. */
 export interface SessionPicture {
@@ -9,15 +10,23 @@ export interface SessionPicture {
   pendingApprovals: Approval[]
 }
 
-/** Puts a session's events in its journal and hands them to its clients, batched per turn of the event loop. */
+/**
+ * At most so often are a session's events handed out: codex writes a line at a time, and a write to each socket for each
+ * line would cost more than all the rest. The first after a pause goes out at once.
+ */
+const FLUSH_INTERVAL_MS = 2
+
+/** Puts a session's events in its journal and hands them to its clients in batches. */
 export class Broadcast {
-  readonly #journal: Journal
+  readonly #journal: SessionJournal
   readonly #picture: () => SessionPicture
   readonly #clients = new Set<SessionClient>()
-  #batch: JournalEntry[] = []
-  #flush: NodeJS.Immediate | undefined
+  readonly #flush = () => this.#handOut()
+  #immediate: NodeJS.Immediate | undefined
+  #timer: NodeJS.Timeout | undefined
+  #handedOutAtMs = 0
 
-  constructor(journal: Journal, picture: () => SessionPicture) {
+  constructor(journal: SessionJournal, picture: () => SessionPicture) {
     this.#journal = journal
     this.#picture = picture
   }
@@ -27,13 +36,13 @@ export class Broadcast {
   }
 
   /** Adds a client: session/ready, then what follows `from` (nothing without it), then live events. */
-  attach(sink: ClientSink, ids: { userId: string; sessionId: string }, from?: JournalPosition): SessionClient {
-    // What is batched has a number already: a client that starts after it must not get it.
-    this.#flushBatch()
+  attach(sink: ClientSink, ids: { userId: string; sessionId: string }, from?: ResumeFrom): SessionClient {
+    // What is in the journal has a number already: a client that starts after it must not get it.
+    this.#handOut()
     const client = new SessionClient(sink, this.#journal, (first, last) => this.#describeGap(first, last))
     const { epoch, lastSeq } = this.#journal
     const { pendingApprovals } = this.#picture()
-    client.sendDirect(encode('session/ready', { ...ids, epoch, seq: lastSeq, pendingApprovals }))
+    client.sendDirect({ type: 'session/ready', payload: { ...ids, epoch, seq: lastSeq, pendingApprovals } })
     this.#clients.add(client)
     if (from) client.resume(from)
     return client
@@ -44,46 +53,49 @@ export class Broadcast {
     this.#clients.delete(client)
   }
 
-  /** @param payload JSON text; goes into the journal as it is. Call {@link scheduleFlush} after the last of a batch. */
-  append(type: string, payload: Buffer): void {
-    this.#batch.push(this.#journal.append(type, payload))
+  /** @param bytes JSON text from `start` to `end`. Call {@link scheduleFlush} after the last of a batch. */
+  append(type: string, bytes: Buffer, start: number, end: number): void {
+    this.#journal.append(type, bytes, start, end)
   }
 
   emit(type: string, payload: unknown): void {
-    this.append(type, Buffer.from(JSON.stringify(payload)))
+    const bytes = Buffer.from(JSON.stringify(payload))
+    this.append(type, bytes, 0, bytes.length)
     this.scheduleFlush()
   }
 
   /** After the microtasks of this turn of the loop, so that a response goes out before the events that follow it. */
   scheduleFlush(): void {
-    if (this.#batch.length > 0) this.#flush ??= setImmediate(() => this.#flushBatch())
+    if (this.#immediate !== undefined || this.#timer !== undefined) return
+    const sinceMs = performance.now() - this.#handedOutAtMs
+    if (sinceMs >= FLUSH_INTERVAL_MS) this.#immediate = setImmediate(this.#flush)
+    else this.#timer = setTimeout(this.#flush, FLUSH_INTERVAL_MS)
   }
 
   /** Hands out what is left and closes every client. */
   close(code: number, reason: string): void {
-    this.#flushBatch()
+    this.#handOut()
     for (const client of this.#clients) client.close(code, reason)
     this.#clients.clear()
   }
 
-  #flushBatch(): void {
-    clearImmediate(this.#flush)
-    this.#flush = undefined
-    const entries = this.#batch
-    if (entries.length === 0) return
-    this.#batch = []
-    for (const client of this.#clients) client.deliver(entries)
+  #handOut(): void {
+    clearImmediate(this.#immediate)
+    clearTimeout(this.#timer)
+    this.#immediate = undefined
+    this.#timer = undefined
+    const runs = this.#journal.takeNew()
+    if (runs.length === 0) return
+    this.#handedOutAtMs = performance.now()
+    const frames = runs.map((run) => run.frames)
+    for (const client of this.#clients) client.deliver(runs, frames)
   }
 
   #describeGap(from: number, to: number): Buffer[] {
     const { epoch } = this.#journal
     return [
-      encode('session/gap', { epoch, from, to }),
-      encode('session/snapshot', { epoch, seq: to, ...this.#picture() })
+      encodeFrame({ type: 'session/gap', payload: { epoch, from, to } }),
+      encodeFrame({ type: 'session/snapshot', payload: { epoch, seq: to, ...this.#picture() } })
     ]
   }
-}
-
-function encode(type: string, payload: unknown): Buffer {
-  return Buffer.from(JSON.stringify({ type, payload }))
 }

@@ -1,9 +1,11 @@
-import type { Journal, JournalEntry } from '../journal/journal.ts'
+import { encodeFrame } from '../journal/frames.ts'
+import type { Journal, JournalPosition } from '../journal/journal.ts'
+import type { Run } from '../journal/run.ts'
 
 /** Where a client's messages go: a socket, a stream. */
 export interface ClientSink {
-  /** Sends messages in order. Never throws. */
-  send(messages: readonly Buffer[]): void
+  /** Sends WebSocket frames of the server's side, one or more a buffer, in order. Never throws. */
+  send(frames: readonly Buffer[]): void
   /** Bytes that were sent but have not left this process. */
   readonly bufferedBytes: number
   /** Calls back once everything that was sent has left this process; never, when the sink closes first. */
@@ -11,14 +13,13 @@ export interface ClientSink {
   close(code: number, reason: string): void
 }
 
-/** Everything up to and with `since` of `epoch` has been seen. */
-export interface JournalPosition {
-  epoch: string
-  since: number
+/** Where delivery begins again; `compact`: deltas of completed items are left out on the way to the newest event. */
+export interface ResumeFrom extends JournalPosition {
+  compact?: boolean | undefined
 }
 
 export const DeliveryStates = {
-  /** Has everything; new entries go straight out. */
+  /** Has everything; new events go straight out. */
   LIVE: 'live',
   /** Reads from the journal at its own pace until it has everything. */
   CATCHING_UP: 'catching-up',
@@ -29,6 +30,11 @@ type DeliveryState = (typeof DeliveryStates)[keyof typeof DeliveryStates]
 /** Above this much unsent data a client is taken off the live feed: it costs no more memory than this. */
 const HIGH_WATER_BYTES = 1024 * 1024
 const READ_BYTES = 256 * 1024
+/** The store is away: the client waits for it, connected. */
+const RETRY_READ_MS = 1_000
+
+/** Tells a client which events it cannot have, and the state instead of them; frames. */
+export type DescribeGap = (from: number, to: number) => Buffer[]
 
 /**
  * One attached client: a cursor over the session's journal. Live delivery and replay are the same thing, so nothing
@@ -37,13 +43,15 @@ const READ_BYTES = 256 * 1024
 export class SessionClient {
   readonly #sink: ClientSink
   readonly #journal: Journal
-  readonly #describeGap: (from: number, to: number) => Buffer[]
-  /** The newest entry that was handed to the sink. */
+  readonly #describeGap: DescribeGap
+  /** The newest event that was handed to the sink. */
   #cursor: number
   #state: DeliveryState = DeliveryStates.LIVE
+  /** Changes with each new start of the catching up; a read that was begun for an older one is dropped. */
+  #pass = 0
+  #retry: NodeJS.Timeout | undefined
 
-  /** @param describeGap the messages that tell a client which entries it cannot have, and the state instead of them */
-  constructor(sink: ClientSink, journal: Journal, describeGap: (from: number, to: number) => Buffer[]) {
+  constructor(sink: ClientSink, journal: Journal, describeGap: DescribeGap) {
     this.#sink = sink
     this.#journal = journal
     this.#describeGap = describeGap
@@ -55,28 +63,39 @@ export class SessionClient {
   }
 
   /** A message outside the journal (a response, a pong), at once. */
-  sendDirect(message: Buffer): void {
-    if (this.#state !== DeliveryStates.CLOSED) this.#sink.send([message])
-  }
-
-  /** New entries of the journal, in order. */
-  deliver(entries: readonly JournalEntry[]): void {
-    if (this.#state !== DeliveryStates.LIVE) return
-    // A replay may have sent the first of these already.
-    const fresh = (entries[0]?.seq ?? 0) > this.#cursor ? entries : entries.filter(({ seq }) => seq > this.#cursor)
-    this.#send(fresh)
-    if (this.#sink.bufferedBytes > HIGH_WATER_BYTES) this.#fallBehind()
+  sendDirect(message: object): void {
+    if (this.#state !== DeliveryStates.CLOSED) this.#sink.send([encodeFrame(message)])
   }
 
   /**
-   * Delivers again from `since` + 1. Another epoch, or a `since` that never was, means that the client's past is not
-   * this journal's: it gets a gap up to now, also when this journal is still empty (0 to 0).
+   * New events of the journal, in order.
+   *
+   * @param frames those of `runs`, in one array for all clients
    */
-  resume({ epoch, since }: JournalPosition): void {
+  deliver(runs: readonly Run[], frames: readonly Buffer[]): void {
+    if (this.#state !== DeliveryStates.LIVE) return
+    const first = runs[0]
+    const last = runs[runs.length - 1]
+    if (first === undefined || last === undefined || last.lastSeq <= this.#cursor) return
+    // A replay may have sent the first of these already, or the journal dropped some before they got here.
+    if (first.firstSeq !== this.#cursor + 1) {
+      this.#catchUp()
+      return
+    }
+    this.#cursor = last.lastSeq
+    this.#sink.send(frames)
+    if (this.#sink.bufferedBytes > HIGH_WATER_BYTES) this.#catchUp()
+  }
+
+  /**
+   * Delivers again from `since` + 1. A position that is not of this journal's past gets a gap up to now, also when the
+   * journal is still empty (0 to 0).
+   */
+  resume(from: ResumeFrom): void {
     if (this.#state === DeliveryStates.CLOSED) return
-    const { lastSeq } = this.#journal
-    if (epoch !== this.#journal.epoch || since > lastSeq) this.#skipTo(lastSeq, Math.min(1, lastSeq))
-    else this.#cursor = since
+    const cursor = this.#journal.locate(from)
+    if (cursor === undefined) this.#skipTo(this.#journal.lastSeq, Math.min(1, this.#journal.lastSeq))
+    else this.#cursor = cursor
     this.#catchUp()
   }
 
@@ -89,37 +108,63 @@ export class SessionClient {
   /** Ends the delivery; the sink is gone or somebody else's to close. */
   detach(): void {
     this.#state = DeliveryStates.CLOSED
+    clearTimeout(this.#retry)
   }
 
   #catchUp(): void {
-    this.#state = DeliveryStates.LIVE
-    while (this.#cursor < this.#journal.lastSeq) {
+    this.#state = DeliveryStates.CATCHING_UP
+    clearTimeout(this.#retry)
+    this.#pump(++this.#pass)
+  }
+
+  /** Sends as much as the sink takes; goes on when it has drained, until the client is live again. */
+  #pump(pass: number): void {
+    while (this.#state === DeliveryStates.CATCHING_UP && pass === this.#pass) {
       if (this.#sink.bufferedBytes > HIGH_WATER_BYTES) {
-        this.#fallBehind()
+        this.#sink.onDrained(() => this.#pump(pass))
         return
       }
-      const entries = this.#journal.readAfter(this.#cursor, READ_BYTES)
-      if (entries) this.#send(entries)
-      else this.#skipTo(this.#journal.firstSeq - 1, this.#cursor + 1)
+      const { lastSeq } = this.#journal
+      if (this.#cursor >= lastSeq) {
+        this.#state = DeliveryStates.LIVE
+        return
+      }
+      const read = this.#journal.read(this.#cursor, READ_BYTES)
+      if (!Array.isArray(read)) {
+        void this.#take(pass, read, lastSeq)
+        return
+      }
+      this.#forward(read, lastSeq)
     }
   }
 
-  #fallBehind(): void {
-    this.#state = DeliveryStates.CATCHING_UP
-    this.#sink.onDrained(() => {
-      if (this.#state === DeliveryStates.CATCHING_UP) this.#catchUp()
-    })
+  async #take(pass: number, reading: Promise<Run[]>, lastSeq: number): Promise<void> {
+    let runs: Run[]
+    try {
+      runs = await reading
+    } catch {
+      if (pass === this.#pass && this.#state === DeliveryStates.CATCHING_UP) {
+        this.#retry = setTimeout(() => this.#pump(pass), RETRY_READ_MS)
+      }
+      return
+    }
+    if (pass !== this.#pass || this.#state !== DeliveryStates.CATCHING_UP) return
+    this.#forward(runs, lastSeq)
+    this.#pump(pass)
+  }
+
+  /** @param lastSeq the newest number when the reading began */
+  #forward(runs: readonly Run[], lastSeq: number): void {
+    if (runs.length === 0) this.#skipTo(lastSeq, this.#cursor + 1)
+    for (const { firstSeq, lastSeq: runEnd, frames } of runs) {
+      if (firstSeq > this.#cursor + 1) this.#skipTo(firstSeq - 1, this.#cursor + 1)
+      this.#sink.send([frames])
+      this.#cursor = runEnd
+    }
   }
 
   #skipTo(seq: number, from: number): void {
     if (from <= seq) this.#sink.send(this.#describeGap(from, seq))
     this.#cursor = seq
-  }
-
-  #send(entries: readonly JournalEntry[]): void {
-    const last = entries.at(-1)
-    if (!last) return
-    this.#cursor = last.seq
-    this.#sink.send(entries.map(({ message }) => message))
   }
 }

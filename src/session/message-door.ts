@@ -77,8 +77,8 @@ export class MessageDoor {
         return response({ approvalId, expiresAt })
       }
       case 'session/resume': {
-        const { epoch, since } = checked(checks.resume, payload, type)
-        client.resume({ epoch, since })
+        const { epoch, since, compact } = checked(checks.resume, payload, type)
+        client.resume({ epoch, since, compact })
         return response({ epoch, since })
       }
       case 'auth/refresh': {
@@ -98,7 +98,7 @@ export class MessageDoor {
 
   #send(message: object, requestId: string | undefined): void {
     const answer = requestId === undefined ? message : { ...message, requestId }
-    this.#options.client.sendDirect(Buffer.from(JSON.stringify(answer)))
+    this.#options.client.sendDirect(answer)
   }
 }
 

@@ -11,13 +11,13 @@ import type { ProcessExit } from '../codex/process.ts'
 import type { ServerCall } from '../codex/rpc-peer.ts'
 import { type Question, readServerRequest } from '../codex/server-requests.ts'
 import type { UserDirectories } from '../isolation/user-directories.ts'
-import type { Journal } from '../journal/journal.ts'
+import type { SessionJournal } from '../journal/session-journal.ts'
 import type { Actor, RequestResult } from './actor.ts'
 import { Broadcast } from './broadcast.ts'
-import type { ClientSink, JournalPosition, SessionClient } from './client.ts'
+import type { ClientSink, ResumeFrom, SessionClient } from './client.ts'
 import { CodexCalls, refuseDeep } from './codex-calls.ts'
 import { ProcessKeeper } from './process-keeper.ts'
-import { ThreadTracker } from './thread-tracker.ts'
+import { readsMethod, ThreadTracker } from './thread-tracker.ts'
 import { workspacePaths } from './workspace.ts'
 
 export interface SessionLog {
@@ -31,7 +31,7 @@ export interface SessionOptions {
   sessionId: string
   pool: ProcessPool
   directories: UserDirectories
-  journal: Journal
+  journal: SessionJournal
   approvalMode: ApprovalMode
   requestTimeoutMs: number
   log: SessionLog
@@ -90,7 +90,10 @@ export class Session {
     })
     this.#keeper = new ProcessKeeper({
       start: (handlers, signal) => options.pool.start(this.userId, handlers, signal),
-      onNotification: (method, line) => this.#onNotification(method, line),
+      onNotification: (method, bytes, start, end) => {
+        if (readsMethod(method)) this.#tracker.onNotification(method, bytes.subarray(start, end))
+        this.#broadcast.append('event', bytes, start, end)
+      },
       onRequest: (call) => this.#onServerRequest(call),
       onBatchEnd: () => this.#onBatchEnd(),
       onGarbage: (reason) => options.log.warn({ userId: this.userId, reason }, 'unreadable line from codex'),
@@ -121,6 +124,10 @@ export class Session {
   /** Something waits or runs: a turn, an approval, a request. */
   get isBusy(): boolean {
     return this.#inFlight > 0 || this.#tracker.runningTurns > 0 || this.#ledger.pendingCount > 0
+  }
+
+  touch(): void {
+    this.#lastActiveAtMs = Date.now()
   }
 
   pendingApprovals(): Approval[] {
@@ -155,9 +162,9 @@ export class Session {
    * Attaches a client: session/ready first, then, with `from`, everything after that position, then live events. The
    * process starts in the background; a start that fails is told as session/state.
    */
-  attach(sink: ClientSink, from?: JournalPosition): SessionClient {
+  attach(sink: ClientSink, from?: ResumeFrom): SessionClient {
     const client = this.#broadcast.attach(sink, { userId: this.userId, sessionId: this.sessionId }, from)
-    this.#touch()
+    this.touch()
     void this.#keeper.ensure().catch((error: Error) => {
       this.#options.log.info({ userId: this.userId, err: error }, 'no codex process for a new client')
     })
@@ -173,14 +180,14 @@ export class Session {
    * loaded again if need be. Rejects with coded errors only.
    */
   async request(method: string, params: unknown, { roles, answersToolCalls }: Actor): Promise<RequestResult> {
-    this.#touch()
+    this.touch()
     const { params: checked, dropped } = await this.#calls.guard(method, params, roles, answersToolCalls)
     this.#inFlight++
     try {
       return { payload: await this.#calls.run(await this.#keeper.ensure(), method, checked), dropped }
     } finally {
       this.#inFlight--
-      this.#touch()
+      this.touch()
     }
   }
 
@@ -197,15 +204,28 @@ export class Session {
     // Requests that ended with the process are answered first.
     await nextLoop()
     this.#broadcast.close(code, reason)
+    await this.#closeJournal()
   }
 
-  #onNotification(method: string, line: Buffer): void {
-    this.#tracker.onNotification(method, line)
-    this.#broadcast.append('event', line)
+  /** Ends a session that has neither process nor clients, without a word to anybody. Never rejects. */
+  async retire(): Promise<void> {
+    await this.#keeper.close('idle')
+    await this.#closeJournal()
+  }
+
+  /** Holds codex's output back, or lets it go on. */
+  holdOutput(isHeld: boolean): void {
+    void this.#keeper.current().then((process) => process?.holdOutput(isHeld))
+  }
+
+  async #closeJournal(): Promise<void> {
+    await this.#options.journal.close().catch((error: Error) => {
+      this.#options.log.warn({ userId: this.userId, err: error }, 'the journal was not written to its end')
+    })
   }
 
   #onBatchEnd(): void {
-    this.#touch()
+    this.touch()
     this.#broadcast.scheduleFlush()
   }
 
@@ -244,11 +264,7 @@ export class Session {
   }
 
   #admit({ roles }: Actor): void {
-    this.#touch()
+    this.touch()
     if (!roleAtLeast(roles, 'user')) throw new Forbidden('A viewer may not decide')
-  }
-
-  #touch(): void {
-    this.#lastActiveAtMs = Date.now()
   }
 }

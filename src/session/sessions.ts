@@ -14,10 +14,10 @@ export interface SessionsOptions
     'pool' | 'approvalMode' | 'requestTimeoutMs' | 'log' | 'decide' | 'record' | 'onApproval'
   > {
   store: SessionStore
-  createJournal(): SessionOptions['journal']
+  openJournal(userId: string, onPressure: (isHigh: boolean) => void): Promise<SessionOptions['journal']>
   /** A process with nothing to do for this long is stopped. */
   idleTimeoutMs: number
-  /** A session without clients and process is forgotten after this long; its journal goes with it. */
+  /** A session without clients and process is taken out of memory after this long. */
   forgetAfterMs: number
 }
 
@@ -26,6 +26,7 @@ export class Sessions {
   readonly #options: SessionsOptions
   readonly #sessions = new Map<string, Promise<Session>>()
   readonly #live = new Map<string, Session>()
+  readonly #retiring = new Map<string, Promise<void>>()
   readonly #sweepTimer: NodeJS.Timeout
   #closed = false
 
@@ -39,7 +40,11 @@ export class Sessions {
   open(userId: string): Promise<Session> {
     if (this.#closed) return Promise.reject(new ShuttingDown())
     const known = this.#sessions.get(userId)
-    if (known) return known
+    if (known) {
+      // Somebody is about to use it: it must not be retired meanwhile.
+      known.then((session) => session.touch()).catch(() => {})
+      return known
+    }
     const opening = this.#open(userId)
     this.#sessions.set(userId, opening)
     opening.catch(() => this.#sessions.delete(userId))
@@ -61,21 +66,26 @@ export class Sessions {
     this.#closed = true
     clearInterval(this.#sweepTimer)
     await Promise.allSettled(this.#sessions.values())
-    await Promise.all(this.list().map((session) => session.close(GOING_AWAY, 'the service is shutting down')))
+    await Promise.all([
+      ...this.#retiring.values(),
+      ...this.list().map((session) => session.close(GOING_AWAY, 'the service is shutting down'))
+    ])
   }
 
   async #open(userId: string): Promise<Session> {
-    const { store, createJournal, pool, ...rest } = this.#options
+    const { store, openJournal, pool, ...rest } = this.#options
+    await this.#retiring.get(userId)
     const nowMs = Date.now()
     const sessionId = `sess_${randomBytes(12).toString('base64url')}`
     const record = await store.ensure({ userId, sessionId, createdAtMs: nowMs, lastActiveAtMs: nowMs })
     await store.put({ ...record, lastActiveAtMs: nowMs })
     const directories = await pool.prepareDirectories(userId)
+    const journal = await openJournal(userId, (isHigh) => this.#live.get(userId)?.holdOutput(isHigh))
     const session = new Session({
       ...rest,
       pool,
       directories,
-      journal: createJournal(),
+      journal,
       userId,
       sessionId: record.sessionId
     })
@@ -88,10 +98,18 @@ export class Sessions {
       const idleMs = nowMs - session.lastActiveAtMs
       if (session.isBusy || idleMs < this.#options.idleTimeoutMs) continue
       if (session.hasProcess) void session.stopProcess('idle')
-      else if (session.clientCount === 0 && idleMs > this.#options.forgetAfterMs) {
-        this.#live.delete(session.userId)
-        this.#sessions.delete(session.userId)
-      }
+      else if (session.clientCount === 0 && idleMs > this.#options.forgetAfterMs) this.#retire(session)
     }
+  }
+
+  /** Takes a session that nobody uses out of memory. The user's next one waits until its journal is closed. */
+  #retire(session: Session): void {
+    const { userId } = session
+    this.#live.delete(userId)
+    this.#sessions.delete(userId)
+    const retiring = session.retire().finally(() => {
+      if (this.#retiring.get(userId) === retiring) this.#retiring.delete(userId)
+    })
+    this.#retiring.set(userId, retiring)
   }
 }

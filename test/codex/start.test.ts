@@ -98,8 +98,8 @@ class Ending {
   readonly turn = new Promise<unknown>((resolve) => {
     this.#resolve = resolve
   })
-  readonly onNotification = (method: string, line: Buffer) => {
-    if (method === 'turn/completed') this.#resolve(JSON.parse(line.toString('utf8')))
+  readonly onNotification = (method: string, bytes: Buffer, start: number, end: number) => {
+    if (method === 'turn/completed') this.#resolve(JSON.parse(bytes.toString('utf8', start, end)))
   }
 }
 

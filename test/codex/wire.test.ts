@@ -1,7 +1,7 @@
 import { setImmediate as nextLoop } from 'node:timers/promises'
 import fc from 'fast-check'
 import t from 'tap'
-import { classifyLine } from '../../src/codex/classify.ts'
+import { classifyLine, type IncomingLine, LineClassifier } from '../../src/codex/classify.ts'
 import { LineSplitter, LineTooLong } from '../../src/codex/framing.ts'
 import { RpcError, RpcPeer, type ServerCall } from '../../src/codex/rpc-peer.ts'
 
@@ -14,10 +14,18 @@ function split(stream: Buffer, sizes: number[], maxLineBytes = 1024): string[] {
   const lines: string[] = []
   for (let at = 0, index = 0; at < stream.length; index++) {
     const size = sizes[index % sizes.length] ?? 1
-    for (const line of splitter.push(stream.subarray(at, at + size))) lines.push(line.toString('utf8'))
+    splitter.push(stream.subarray(at, at + size), (bytes, start, end) => lines.push(bytes.toString('utf8', start, end)))
     at += size
   }
   return lines
+}
+
+/** A line in the middle of other bytes, as the peer sees it. */
+function classify(text: string, classifier = new LineClassifier()): IncomingLine {
+  const bytes = Buffer.from(`{"method":"${text}\n${text}"}`)
+  const start = bytes.indexOf('\n') + 1
+  const method = classifier.notificationMethod(bytes, start, bytes.length - 2)
+  return method === undefined ? classifyLine(bytes.subarray(start, bytes.length - 2)) : { kind: 'notification', method }
 }
 
 t.test('lines: the same, however the bytes are cut', async (t) => {
@@ -72,7 +80,7 @@ t.test('what a line is', async (t) => {
     ['{"id":3}', { kind: 'garbage' }],
     ['{"method":"x","params":{},"emittedAtMs":12', { kind: 'garbage' }]
   ]
-  for (const [line, expected] of kinds) t.match(classifyLine(Buffer.from(line)), expected, line)
+  for (const [line, expected] of kinds) t.match(classify(line), expected, line)
 })
 
 t.test('a request is never taken for a notification, wherever its id stands and whatever its texts say', async (t) => {
@@ -92,13 +100,12 @@ t.test('a request is never taken for a notification, wherever its id stands and 
           : place === 'last'
             ? { method: 'a/b', params, id }
             : { method: 'a/b', params, emittedAtMs: 1_795_353_600_000, id }
-      return classifyLine(Buffer.from(JSON.stringify(message))).kind === 'request'
+      return classify(JSON.stringify(message)).kind === 'request'
     })
   )
   fc.assert(
     fc.property(fields, ({ params }) => {
-      const line = Buffer.from(JSON.stringify({ method: 'a/b', params, emittedAtMs: 1_795_353_600_000 }))
-      const found = classifyLine(line)
+      const found = classify(JSON.stringify({ method: 'a/b', params, emittedAtMs: 1_795_353_600_000 }))
       return found.kind === 'notification' && found.method === 'a/b'
     })
   )
@@ -109,6 +116,11 @@ interface SentMessage {
   id?: number | string
   method?: string
   [field: string]: unknown
+}
+
+function receiveText(peer: RpcPeer, text: string): void {
+  const bytes = Buffer.from(text)
+  peer.onLine(bytes, 0, bytes.length)
 }
 
 function peerWith() {
@@ -135,7 +147,7 @@ function peerWith() {
     calls,
     garbage,
     notified,
-    receive: (message: object) => peer.onLine(Buffer.from(JSON.stringify(message)))
+    receive: (message: object) => receiveText(peer, JSON.stringify(message))
   }
 }
 
@@ -246,7 +258,7 @@ t.test('garbage and notifications go where they belong and settle nothing', asyn
   let isSettled = false
   const answer = peer.request('m', {}, 60_000).finally(() => (isSettled = true))
   for (const line of ['', 'nonsense', '{}', '{"id":1}', '[1]', '{"method":"a/b","params":{}}'])
-    peer.onLine(Buffer.from(line))
+    receiveText(peer, line)
   await nextLoop()
   t.notOk(isSettled)
   t.strictSame(notified, ['a/b'])

@@ -34,8 +34,8 @@ export async function startBareCodex(
     env: { PATH: process.env.PATH, HOME: codexHome, CODEX_HOME: codexHome }
   })
   const codex = new CodexProcess(child, `bare-${root}`, {
-    onNotification(method, line) {
-      if (method === 'turn/completed') ends.get(JSON.parse(String(line)).params.threadId)?.()
+    onNotification(method, bytes, start, end) {
+      if (method === 'turn/completed') ends.get(JSON.parse(bytes.toString('utf8', start, end)).params.threadId)?.()
     },
     onRequest(call) {
       const params = call.params as JsonObject
