@@ -1,3 +1,4 @@
+import { CompactReplay } from '../journal/compact.ts'
 import { encodeFrame } from '../journal/frames.ts'
 import type { Journal, JournalPosition } from '../journal/journal.ts'
 import type { Run } from '../journal/run.ts'
@@ -50,6 +51,8 @@ export class SessionClient {
   /** Changes with each new start of the catching up; a read that was begun for an older one is dropped. */
   #pass = 0
   #retry: NodeJS.Timeout | undefined
+  /** Read from instead of the journal, until its end is reached. */
+  #replay: CompactReplay | undefined
 
   constructor(sink: ClientSink, journal: Journal, describeGap: DescribeGap) {
     this.#sink = sink
@@ -96,6 +99,7 @@ export class SessionClient {
     const cursor = this.#journal.locate(from)
     if (cursor === undefined) this.#skipTo(this.#journal.lastSeq, Math.min(1, this.#journal.lastSeq))
     else this.#cursor = cursor
+    this.#replay = from.compact ? new CompactReplay(this.#journal, this.#cursor, this.#journal.lastSeq) : undefined
     this.#catchUp()
   }
 
@@ -129,7 +133,8 @@ export class SessionClient {
         this.#state = DeliveryStates.LIVE
         return
       }
-      const read = this.#journal.read(this.#cursor, READ_BYTES)
+      if (this.#replay && this.#cursor >= this.#replay.untilSeq) this.#replay = undefined
+      const read = (this.#replay ?? this.#journal).read(this.#cursor, READ_BYTES)
       if (!Array.isArray(read)) {
         void this.#take(pass, read, lastSeq)
         return
@@ -158,7 +163,7 @@ export class SessionClient {
     if (runs.length === 0) this.#skipTo(lastSeq, this.#cursor + 1)
     for (const { firstSeq, lastSeq: runEnd, frames } of runs) {
       if (firstSeq > this.#cursor + 1) this.#skipTo(firstSeq - 1, this.#cursor + 1)
-      this.#sink.send([frames])
+      if (frames.length > 0) this.#sink.send([frames])
       this.#cursor = runEnd
     }
   }

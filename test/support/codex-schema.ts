@@ -43,6 +43,13 @@ export function binaryRequests(t: Test): JsonSchema {
   )
 }
 
+/** The schema of every notification, with `definitions`. */
+export function binaryNotifications(t: Test): JsonSchema {
+  return JSON.parse(
+    readFileSync(join(generate(t, 'generate-json-schema', 'experimental'), 'ServerNotification.json'), 'utf8')
+  )
+}
+
 function generate(t: Test, command: string, kind: 'stable' | 'experimental'): string {
   const out = scratchDirectory(t)
   const flags = kind === 'experimental' ? ['--experimental'] : []
