@@ -1,6 +1,7 @@
 import fp from 'fastify-plugin'
 import type { Settlement } from '../src/approvals/ledger-entry.ts'
 import { settlementEntry } from '../src/approvals/settlement-entry.ts'
+import { resolutionOnRecord } from '../src/approvals/settlement-record.ts'
 import { SessionJournal } from '../src/journal/session-journal.ts'
 import { type SessionsOptions as EngineOptions, Sessions } from '../src/session/sessions.ts'
 
@@ -18,11 +19,12 @@ const FORGET_AFTER_MS = 5 * 60 * 1000
 /** The users' live sessions: wires process pool, policy, audit log and store together. */
 export default fp<SessionsOptions>(
   async function sessionsPlugin(fastify, options) {
-    const { audit, journalWriter: writer, policy, pool, store, webhooks } = fastify
+    const { audit, documents, journalWriter: writer, policy, pool, store, webhooks } = fastify
     const sessions = new Sessions({
       ...options,
       pool,
       store,
+      documents,
       log: fastify.log,
       forgetAfterMs: FORGET_AFTER_MS,
       openJournal: (userId, onPressure) => SessionJournal.open({ userId, writer, onPressure }),
@@ -30,9 +32,12 @@ export default fp<SessionsOptions>(
       record: async (settlement: Settlement, session) => {
         await audit.append(settlementEntry(settlement, session.userId))
       },
+      recorded: (approval, { userId }) => resolutionOnRecord(audit, approval, userId),
       onApproval: (event, { userId }) => webhooks.onApproval(userId, event)
     })
     fastify.decorate('sessions', sessions)
+    // Not awaited: there may be many, and a user who comes meanwhile waits for his own only.
+    fastify.addHook('onReady', async () => void sessions.recover())
     // preClose, not onClose: open sockets would keep the server from closing, and clients want to hear why.
     fastify.addHook('preClose', () => sessions.close())
   },

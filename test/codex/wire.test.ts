@@ -257,8 +257,7 @@ t.test('garbage and notifications go where they belong and settle nothing', asyn
   const { peer, notified, garbage } = peerWith()
   let isSettled = false
   const answer = peer.request('m', {}, 60_000).finally(() => (isSettled = true))
-  for (const line of ['', 'nonsense', '{}', '{"id":1}', '[1]', '{"method":"a/b","params":{}}'])
-    receiveText(peer, line)
+  for (const line of ['', 'nonsense', '{}', '{"id":1}', '[1]', '{"method":"a/b","params":{}}']) receiveText(peer, line)
   await nextLoop()
   t.notOk(isSettled)
   t.strictSame(notified, ['a/b'])
