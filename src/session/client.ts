@@ -1,4 +1,5 @@
 import { CompactReplay } from '../journal/compact.ts'
+import { CompactReplay } from '../journal/compact.ts'
 import { encodeFrame } from '../journal/frames.ts'
 import type { Journal, JournalPosition } from '../journal/journal.ts'
 import type { Run } from '../journal/run.ts'
@@ -48,6 +49,8 @@ export class SessionClient {
   /** The newest event that was handed to the sink. */
   #cursor: number
   #state: DeliveryState = DeliveryStates.LIVE
+  /** What is read instead of the journal until the client has caught up with what was there when it resumed. */
+  #replay: CompactReplay | undefined
   /** Changes with each new start of the catching up; a read that was begun for an older one is dropped. */
   #pass = 0
   #retry: NodeJS.Timeout | undefined
