@@ -11,7 +11,6 @@ const NINE = 0x39
 export class Envelope {
   readonly #type: string
   #head = Buffer.alloc(0)
-  #headLength = 0
   #lastDigit = 0
   #digits = 0
   #seq = -1
@@ -23,16 +22,15 @@ export class Envelope {
   /** How many bytes {@link write} needs for a payload of this size under this number. */
   frameLength(seq: number, payloadBytes: number): number {
     if (seq !== this.#seq) this.#setSeq(seq)
-    const messageBytes = this.#headLength + payloadBytes + 1
+    const messageBytes = this.#head.length + payloadBytes + 1
     return headerLength(messageBytes) + messageBytes
   }
 
   /** Writes one frame at `at` and returns where it ends. Call {@link frameLength} for the same number before. */
   write(target: Buffer, at: number, payload: Buffer, start: number, end: number): number {
-    const headLength = this.#headLength
-    const head = this.#head
+    const headLength = this.#head.length
     let position = writeHeader(target, at, headLength + end - start + 1)
-    for (let index = 0; index < headLength; index++) target[position + index] = head[index] as number
+    target.set(this.#head, position)
     position += headLength
     payload.copy(target, position, start, end)
     position += end - start
@@ -48,7 +46,6 @@ export class Envelope {
     const before = `{"type":"${this.#type}","seq":`
     const number = String(seq)
     this.#head = Buffer.from(`${before}${number},"payload":`, 'latin1')
-    this.#headLength = this.#head.length
     this.#digits = number.length
     this.#lastDigit = before.length + number.length - 1
     this.#seq = seq
