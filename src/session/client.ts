@@ -1,5 +1,4 @@
 import { CompactReplay } from '../journal/compact.ts'
-import { CompactReplay } from '../journal/compact.ts'
 import { encodeFrame } from '../journal/frames.ts'
 import type { Journal, JournalPosition } from '../journal/journal.ts'
 import type { Run } from '../journal/run.ts'
@@ -54,8 +53,6 @@ export class SessionClient {
   /** Changes with each new start of the catching up; a read that was begun for an older one is dropped. */
   #pass = 0
   #retry: NodeJS.Timeout | undefined
-  /** Read from instead of the journal, until its end is reached. */
-  #replay: CompactReplay | undefined
 
   constructor(sink: ClientSink, journal: Journal, describeGap: DescribeGap) {
     this.#sink = sink
