@@ -11,6 +11,7 @@ import type { ProcessExit } from '../codex/process.ts'
 import type { ServerCall } from '../codex/rpc-peer.ts'
 import { type Question, readServerRequest } from '../codex/server-requests.ts'
 import type { UserDirectories } from '../isolation/user-directories.ts'
+import type { Journal } from '../journal/journal.ts'
 import type { SessionJournal } from '../journal/session-journal.ts'
 import type { Actor, RequestResult } from './actor.ts'
 import { Broadcast } from './broadcast.ts'
@@ -128,6 +129,16 @@ export class Session {
 
   touch(): void {
     this.#lastActiveAtMs = Date.now()
+  }
+
+  /** For readers; clients that stay {@link attach}. */
+  get journal(): Journal {
+    return this.#options.journal
+  }
+
+  /** Whether the gateway has seen this thread here. One that is only in codex's history it has not. */
+  hasThread(threadId: string): boolean {
+    return this.#tracker.summaries().some((thread) => thread.threadId === threadId)
   }
 
   pendingApprovals(): Approval[] {
