@@ -52,6 +52,16 @@ export const ProcessExited = createError(
   502
 )
 export const ProcessStartFailed = createError('CC_PROCESS_START_FAILED', 'The codex process did not start: %s', 502)
+export const RestartDelayed = createError(
+  'CC_RESTART_DELAYED',
+  'The codex process keeps ending and is not started again yet; retry in %d s. Last: %s',
+  503
+)
+export const CrashLoop = createError(
+  'CC_CRASH_LOOP',
+  'The codex process ended or did not start again and again within %d minutes; the next try is in %d s. Last: %s',
+  503
+)
 export const RequestTimeout = createError('CC_REQUEST_TIMEOUT', 'codex did not answer "%s" within %d ms', 504)
 export const CodexError = createError('CC_CODEX_ERROR', '%s', 502)
 export const ShuttingDown = createError('CC_SHUTTING_DOWN', 'The service is shutting down; reconnect shortly', 503)
@@ -115,6 +125,16 @@ export const StoreRecordInvalid = createError(
 export const StoredDocumentInvalid = createError(
   'CC_STORED_DOCUMENT_INVALID',
   'The stored document "%s" of %s is not JSON; replace it, delete it or restore a backup',
+  500
+)
+export const StoredJournalInvalid = createError(
+  'CC_STORED_JOURNAL_INVALID',
+  'The stored journal of "%s" is not readable: %s; delete it or restore a backup',
+  500
+)
+export const JournalUnknown = createError(
+  'CC_JOURNAL_UNKNOWN',
+  'No journal of "%s" is stored; put its head before its events',
   500
 )
 export const InvalidDocumentId = createError(

@@ -1,9 +1,12 @@
 import { join } from 'node:path'
 import fp from 'fastify-plugin'
 import type { DocumentStore } from '../src/stores/document-store.ts'
+import type { JournalStore } from '../src/stores/journal-store.ts'
 import { LmdbDocumentStore } from '../src/stores/lmdb-document-store.ts'
+import { LmdbJournalStore } from '../src/stores/lmdb-journal-store.ts'
 import { LmdbSessionStore } from '../src/stores/lmdb-session-store.ts'
 import { RedisDocumentStore } from '../src/stores/redis-document-store.ts'
+import { RedisJournalStore } from '../src/stores/redis-journal-store.ts'
 import { RedisSessionStore } from '../src/stores/redis-session-store.ts'
 import type { SessionStore } from '../src/stores/session-store.ts'
 
@@ -15,6 +18,7 @@ declare module 'fastify' {
   interface FastifyInstance {
     store: SessionStore
     documents: DocumentStore
+    journals: JournalStore
   }
 }
 
@@ -32,6 +36,12 @@ export default fp<StoreOptions>(
       : await LmdbDocumentStore.open(join(dataDir, 'documents'))
     fastify.decorate('documents', documents)
     fastify.addHook('onClose', () => documents.close())
+
+    const journals: JournalStore = fastify.hasDecorator('redis')
+      ? new RedisJournalStore(fastify.redis)
+      : await LmdbJournalStore.open(join(dataDir, 'journal'))
+    fastify.decorate('journals', journals)
+    fastify.addHook('onClose', () => journals.close())
   },
   { name: 'store' }
 )
