@@ -22,7 +22,7 @@ const sessionRuleRoutes: FastifyPluginAsyncTypebox = async (fastify) => {
         response: { 200: ref(SessionRuleListSchema), ...sessionErrors }
       }
     },
-    async ({ identity }) => ({ rules: sessions.find(identity.userId)?.sessionRules() ?? [] })
+    async ({ identity }) => ({ rules: (await sessions.open(identity.userId)).sessionRules() })
   )
 
   fastify.delete(
@@ -39,7 +39,7 @@ const sessionRuleRoutes: FastifyPluginAsyncTypebox = async (fastify) => {
     },
     async ({ identity, params: { ruleId } }) => {
       const session = await sessions.open(identity.userId)
-      session.revokeSessionRule(ruleId, identity)
+      await session.revokeSessionRule(ruleId, identity)
       return {}
     }
   )

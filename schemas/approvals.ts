@@ -1,5 +1,5 @@
 import { type Static, Type } from 'typebox'
-import { IdSchema, stringEnum } from './common.ts'
+import { ErrorPayloadSchema, IdSchema, stringEnum } from './common.ts'
 
 /** What kind of question codex asks. */
 export const ApprovalKindSchema = stringEnum([
@@ -94,13 +94,18 @@ export const ApprovalSchema = Type.Object(
 )
 export type Approval = Static<typeof ApprovalSchema>
 
-/** How an approval ended. `decision` is what codex heard; null when it heard nothing. */
+/**
+ * How an approval ended. `decision` is what codex heard; null when it heard nothing. After `acceptForSession`, `ruleId`
+ * is the standing acceptance that was made; where it could not be kept, the decision is `accept` and `ruleError` says why.
+ */
 export const ApprovalResolvedSchema = Type.Object(
   {
     approvalId: IdSchema,
     outcome: OutcomeSchema,
     decision: Type.Union([DecisionSchema, Type.Null()]),
-    by: DeciderSchema
+    by: DeciderSchema,
+    ruleId: Type.Optional(IdSchema),
+    ruleError: Type.Optional(ErrorPayloadSchema)
   },
   { $id: 'ApprovalResolved' }
 )

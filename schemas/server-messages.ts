@@ -78,9 +78,13 @@ export const SessionGapSchema = Type.Object({
 
 export const ThreadSummarySchema = Type.Object({
   threadId: IdSchema,
+  /** Its name, else the beginning of its first message. */
   title: Type.Union([Type.String(), Type.Null()]),
   status: Type.String(),
-  turnId: Type.Optional(IdSchema)
+  /** The turn that runs. */
+  turnId: Type.Optional(IdSchema),
+  /** The turn that ended last, and how: completed, interrupted or failed. */
+  lastTurn: Type.Optional(Type.Object({ turnId: IdSchema, status: Type.String() }))
 })
 export type ThreadSummary = Static<typeof ThreadSummarySchema>
 

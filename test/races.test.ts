@@ -5,8 +5,9 @@ import { pathToFileURL } from 'node:url'
 import t from 'tap'
 import type { Approval } from '../schemas/approvals.ts'
 import type { AuditEntry, AuditRecord } from '../schemas/audit.ts'
-import { ApprovalLedger } from '../src/approvals/ledger.ts'
+import { ApprovalLedger, type LedgerHandlers } from '../src/approvals/ledger.ts'
 import type { PolicyVerdict, Settlement } from '../src/approvals/ledger-entry.ts'
+import { type RuleStore, SessionRules } from '../src/approvals/session-rules.ts'
 import { verifyAudit } from '../src/audit/verify.ts'
 import { readServerRequest } from '../src/codex/server-requests.ts'
 import { type ApprovalRecord, readRecords, readSegments } from './audit/fixtures.ts'
@@ -320,6 +321,8 @@ interface PendingRecord {
   fail(error: Error): void
 }
 
+const noStore: RuleStore = { putRule: async () => {}, deleteRule: async () => {}, dropRule: () => {} }
+
 /** A ledger with one approval that waits; records end when the test says so. */
 async function openLedger(t: Teardown, { timeoutMs = 60_000 } = {}) {
   const records: PendingRecord[] = []
@@ -331,18 +334,21 @@ async function openLedger(t: Teardown, { timeoutMs = 60_000 } = {}) {
     policyVersion: 'v1',
     times: { timeoutMs, maxMs: 60_000, defaultAction: 'decline' }
   }
-  const ledger = new ApprovalLedger({
+  const handlers: LedgerHandlers = {
     decide: async () => policy,
     record: (settlement) =>
       new Promise((succeed, fail) => {
         records.push({ settlement, succeed, fail })
       }),
     emit: () => {},
+    keep: async () => {},
+    forget: () => {},
     onExpired: async () => {},
     onUnrecordable: (error) => {
       throw error
     }
-  })
+  }
+  const ledger = new ApprovalLedger(handlers, new SessionRules(noStore))
   const params = { kind: 'command', threadId: 't', turnId: 'u', itemId: 'i', command: 'rm x', cwd: '/' }
   const request = readServerRequest('item/commandExecution/requestApproval', params, () => undefined)
   if (request.type !== 'question') throw new Error('it is a question')

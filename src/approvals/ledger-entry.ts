@@ -1,39 +1,56 @@
+import { type Static, Type } from 'typebox'
 import { ApprovalAlreadyResolved, withDetails } from '../../errors.ts'
-import type {
-  Approval,
-  ApprovalResolved,
-  Decider,
-  Decision,
-  DecisionDetails,
-  Outcome
+import {
+  type Approval,
+  type ApprovalResolved,
+  ApprovalSchema,
+  type Decider,
+  type Decision,
+  type DecisionDetails,
+  type Outcome
 } from '../../schemas/approvals.ts'
+import { stringEnum } from '../../schemas/common.ts'
 import type { RpcId } from '../codex/classify.ts'
 import type { Question } from '../codex/server-requests.ts'
 import type { JsonValue } from '../json.ts'
 
 /** How long an approval waits, and what happens then. */
-export interface LedgerTimes {
-  timeoutMs: number
+export type LedgerTimes = Static<typeof LedgerTimesSchema>
+
+const LedgerTimesSchema = Type.Object({
+  timeoutMs: Type.Number(),
   /** The longest an approval may wait, extensions included. */
-  maxMs: number
+  maxMs: Type.Number(),
   /** What happens when nobody answers. */
-  defaultAction: 'decline' | 'cancel'
-}
+  defaultAction: stringEnum(['decline', 'cancel'])
+})
 
 /** What the policy says of a question. */
-export interface PolicyVerdict {
-  verdict: 'accept' | 'ask' | 'decline'
-  rule: string
-  reason: string
-  argv?: string[][]
-  policyVersion: string
-  times: LedgerTimes
-}
+export type PolicyVerdict = Static<typeof PolicyVerdictSchema>
+
+const PolicyVerdictSchema = Type.Object({
+  verdict: stringEnum(['accept', 'ask', 'decline']),
+  rule: Type.String(),
+  reason: Type.String(),
+  argv: Type.Optional(Type.Array(Type.Array(Type.String()))),
+  policyVersion: Type.String(),
+  times: LedgerTimesSchema
+})
+
+/** A pending approval as it outlives a gateway that is killed: what its audit record needs, to say that it was orphaned. */
+export const StoredApprovalSchema = Type.Object({
+  approval: ApprovalSchema,
+  /** What codex sent. */
+  params: Type.Record(Type.String(), Type.Unknown()),
+  policy: PolicyVerdictSchema,
+  openedAtMs: Type.Number()
+})
+export type StoredApproval = Static<typeof StoredApprovalSchema>
 
 /** An approval that is about to take its end: the content of its audit record. */
 export interface Settlement {
   approval: Approval
-  question: Question
+  question: Omit<Question, 'answer'>
   policy: PolicyVerdict
   outcome: Outcome
   decision: Decision | null
@@ -64,6 +81,8 @@ export interface Entry {
   call: WaitingCall
   state: EntryState
   openedAtMs: number
+  /** The store may have it. */
+  isKept: boolean
   resolution: ApprovalResolved | undefined
   /** The end that is being put on record; rejects when it cannot be. */
   settling: Promise<void> | undefined
@@ -77,6 +96,8 @@ export interface Ending {
   decision: Decision | null
   by: Decider
   details?: DecisionDetails
+  /** What became of the session rule that was asked for. */
+  rule?: Pick<ApprovalResolved, 'ruleId' | 'ruleError'>
 }
 
 export function isOpen({ state }: Entry): boolean {

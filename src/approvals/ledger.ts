@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
-import { ApprovalNotFound, InvalidDecision } from '../../errors.ts'
+import { setTimeout as delay } from 'node:timers/promises'
+import { ApprovalNotFound, describeError, InvalidDecision } from '../../errors.ts'
 import type { Approval, ApprovalResolved, Decider, RespondBody } from '../../schemas/approvals.ts'
 import type { ApprovalEvent } from '../../schemas/server-messages.ts'
 import type { RpcId } from '../codex/classify.ts'
@@ -14,15 +15,20 @@ import {
   type LedgerTimes,
   type PolicyVerdict,
   type Settlement,
+  type StoredApproval,
   type WaitingCall
 } from './ledger-entry.ts'
-import { SessionRules } from './session-rules.ts'
+import type { SessionRules } from './session-rules.ts'
 
 export interface LedgerHandlers {
   decide(question: Question): Promise<PolicyVerdict>
   /** Resolves when the record is durable. */
   record(settlement: Settlement): Promise<void>
   emit(event: ApprovalEvent): void
+  /** Keeps a pending approval for the gateway after this one. Resolves when it is durable; a failure may be ignored. */
+  keep(approval: StoredApproval): Promise<void>
+  /** The approval has ended. */
+  forget(approvalId: string): void
   /** Nobody answered in time; called when that is on record, before codex hears the default. Never rejects. */
   onExpired(approval: Approval, defaultAction: LedgerTimes['defaultAction']): Promise<void>
   /** A decision cannot be put on record and nobody is there to try again: codex must not be left waiting for it. */
@@ -40,6 +46,8 @@ const UNDECIDED: PolicyVerdict = {
 /** Resolved approvals that are remembered, so that a late answer learns who was first. */
 const REMEMBERED = 1_000
 const REMINDER_FRACTION = 0.8
+/** A store that does not answer must not keep an approval from the people who can decide it. */
+const KEEP_TIMEOUT_MS = 2_000
 
 /**
  * The pending approvals of one session. Each ends exactly once: the first of an answer, the policy, the clock, codex
@@ -47,12 +55,13 @@ const REMINDER_FRACTION = 0.8
  * does codex hear the decision.
  */
 export class ApprovalLedger {
-  readonly rules = new SessionRules()
+  readonly rules: SessionRules
   readonly #handlers: LedgerHandlers
   readonly #entries = new Map<string, Entry>()
 
-  constructor(handlers: LedgerHandlers) {
+  constructor(handlers: LedgerHandlers, rules: SessionRules) {
     this.#handlers = handlers
+    this.rules = rules
   }
 
   /** The approvals that wait for somebody, oldest first. */
@@ -92,15 +101,30 @@ export class ApprovalLedger {
       const by: Decider = { kind: 'rule', id: rule.createdBy, rule: rule.ruleId }
       await this.#settleUnattended(entry, { outcome: 'accepted', decision: 'accept', by })
     } else {
-      entry.state = EntryStates.PENDING
-      entry.approval.expiresAt = new Date(entry.openedAtMs + entry.policy.times.timeoutMs).toISOString()
-      this.#arm(entry)
-      this.#handlers.emit({ type: 'approval/request', payload: entry.approval })
+      await this.#ask(entry)
     }
   }
 
+  async #ask(entry: Entry): Promise<void> {
+    const { approval, question, policy, openedAtMs } = entry
+    approval.expiresAt = new Date(openedAtMs + policy.times.timeoutMs).toISOString()
+    const kept = new AbortController()
+    entry.isKept = true
+    await Promise.race([
+      this.#handlers.keep({ approval, params: question.params, policy, openedAtMs }).catch(() => {}),
+      delay(KEEP_TIMEOUT_MS, undefined, { signal: kept.signal }).catch(() => {})
+    ])
+    kept.abort()
+    // The turn may have ended meanwhile.
+    if (entry.state !== EntryStates.DECIDING) return
+    entry.state = EntryStates.PENDING
+    this.#arm(entry)
+    this.#handlers.emit({ type: 'approval/request', payload: approval })
+  }
+
   /**
-   * A person's (or webhook's) answer. Resolves when the record is durable and codex has been told. Throws
+   * A person's (or webhook's) answer. Resolves when the record (and the session rule, for acceptForSession) is durable
+   * and codex has been told. A rule that cannot be kept leaves a plain accept, and the resolution says why. Throws
    * ApprovalNotFound, ApprovalAlreadyResolved (details: who was first), InvalidDecision, or AuditUnavailable (the
    * approval then waits on).
    */
@@ -116,7 +140,6 @@ export class ApprovalLedger {
     }
     const accepted = decision === 'accept' || decision === 'acceptForSession'
     await this.#settle(entry, { outcome: accepted ? 'accepted' : 'declined', decision, by, details })
-    if (decision === 'acceptForSession') this.rules.add(entry.question, by.id ?? by.kind, Date.now())
     return entry.resolution as ApprovalResolved
   }
 
@@ -160,7 +183,7 @@ export class ApprovalLedger {
       expiresAt: new Date(nowMs + UNDECIDED.times.timeoutMs).toISOString()
     }
     const state = EntryStates.DECIDING
-    const entry = { approval, question, policy: UNDECIDED, call, openedAtMs: nowMs, timers: [] }
+    const entry = { approval, question, policy: UNDECIDED, call, openedAtMs: nowMs, isKept: false, timers: [] }
     const created: Entry = { ...entry, state, resolution: undefined, settling: undefined, deferred: undefined }
     this.#entries.set(approval.approvalId, created)
     return created
@@ -220,15 +243,27 @@ export class ApprovalLedger {
     const latencyMs = Date.now() - entry.openedAtMs
     await this.#handlers.record({ approval, question, policy, outcome, decision, by, latencyMs })
     if (outcome === 'expired') await this.#handlers.onExpired(approval, policy.times.defaultAction)
-    this.#finish(entry, ending)
+    this.#finish(entry, decision === 'acceptForSession' ? await this.#withRule(entry, ending) : ending)
   }
 
-  #finish(entry: Entry, { outcome, decision, by, details = {} }: Ending): void {
+  /** After the record: a rule without one would accept what nobody is known to have accepted. */
+  async #withRule({ question }: Entry, ending: Ending): Promise<Ending> {
+    try {
+      const rule = await this.rules.add(question, ending.by.id ?? ending.by.kind, Date.now())
+      return rule === undefined ? ending : { ...ending, rule: { ruleId: rule.ruleId } }
+    } catch (error) {
+      return { ...ending, decision: 'accept', rule: { ruleError: describeError(error).payload } }
+    }
+  }
+
+  #finish(entry: Entry, { outcome, decision, by, details = {}, rule }: Ending): void {
+    const { approvalId } = entry.approval
     disarm(entry)
     entry.state = EntryStates.RESOLVED
-    entry.resolution = { approvalId: entry.approval.approvalId, outcome, decision, by }
+    entry.resolution = { approvalId, outcome, decision, by, ...rule }
     if (decision !== null) entry.call.respond(entry.question.answer(decision, details))
     this.#handlers.emit({ type: 'approval/resolved', payload: entry.resolution })
+    if (entry.isKept) this.#handlers.forget(approvalId)
     this.#forgetOldest()
   }
 

@@ -6,12 +6,34 @@ import type { Question } from '../codex/server-requests.ts'
 const RULE_LIFETIME_MS = 8 * 60 * 60 * 1000
 const MAX_RULES = 1_000
 
+/** Where session rules outlive the gateway. */
+export interface RuleStore {
+  /** Durable when resolved; when it rejects, the rule is not kept. */
+  putRule(rule: SessionRule): Promise<void>
+  /** Gone for good when resolved. */
+  deleteRule(ruleId: string): Promise<void>
+  /** As deleteRule, some time later and without a word. */
+  dropRule(ruleId: string): void
+}
+
 /** The gateway's own "accept for session" rules: codex's would silence later requests, unpoliced and unrecorded. */
 export class SessionRules {
+  readonly #store: RuleStore
   readonly #rules = new Map<string, SessionRule>()
+  /** Revoked, but still in the store, which did not answer. */
+  readonly #suspended = new Set<string>()
 
-  /** Accepts this question from now on. Undefined for a kind that has nothing exact to compare. */
-  add(question: Question, createdBy: string, nowMs: number): SessionRule | undefined {
+  /** @param stored what an earlier gateway kept */
+  constructor(store: RuleStore, stored: readonly SessionRule[] = []) {
+    this.#store = store
+    for (const rule of stored) this.#rules.set(rule.ruleId, rule)
+  }
+
+  /**
+   * Accepts this question from now on. Resolves when the rule is durable; rejects with StoreUnavailable, and then there
+   * is none. Undefined for a kind that has nothing exact to compare.
+   */
+  async add(question: Question, createdBy: string, nowMs: number): Promise<SessionRule | undefined> {
     const subject = subjectOf(question)
     if (subject === undefined || question.threadId === null) return undefined
     const rule: SessionRule = {
@@ -23,9 +45,10 @@ export class SessionRules {
       createdBy,
       expiresAt: new Date(nowMs + RULE_LIFETIME_MS).toISOString()
     }
+    await this.#store.putRule(rule)
     this.#rules.set(rule.ruleId, rule)
     const oldest = this.#rules.keys().next().value
-    if (this.#rules.size > MAX_RULES && oldest !== undefined) this.#rules.delete(oldest)
+    if (this.#rules.size > MAX_RULES && oldest !== undefined) this.#drop(oldest)
     return rule
   }
 
@@ -35,6 +58,7 @@ export class SessionRules {
     if (subject === undefined) return undefined
     return this.list(nowMs).find(
       (rule) =>
+        !this.#suspended.has(rule.ruleId) &&
         rule.subject === subject &&
         rule.kind === question.kind &&
         rule.threadId === question.threadId &&
@@ -43,13 +67,26 @@ export class SessionRules {
   }
 
   list(nowMs: number): SessionRule[] {
-    for (const [ruleId, { expiresAt }] of this.#rules) if (Date.parse(expiresAt) <= nowMs) this.#rules.delete(ruleId)
+    for (const [ruleId, { expiresAt }] of this.#rules) if (Date.parse(expiresAt) <= nowMs) this.#drop(ruleId)
     return [...this.#rules.values()]
   }
 
-  /** Returns whether there was such a rule. */
-  revoke(ruleId: string): boolean {
+  /**
+   * Resolves with whether there was such a rule, when it is gone for good. Rejects with StoreUnavailable: the rule then
+   * accepts nothing any more, but is listed until it can be deleted, because the next gateway would find it.
+   */
+  async revoke(ruleId: string): Promise<boolean> {
+    if (!this.#rules.has(ruleId)) return false
+    this.#suspended.add(ruleId)
+    await this.#store.deleteRule(ruleId)
+    this.#suspended.delete(ruleId)
     return this.#rules.delete(ruleId)
+  }
+
+  #drop(ruleId: string): void {
+    this.#rules.delete(ruleId)
+    this.#suspended.delete(ruleId)
+    this.#store.dropRule(ruleId)
   }
 }
 

@@ -5,6 +5,7 @@ import { toCodedError } from '../codex/codex-errors.ts'
 import type { ApprovalMode, WorkspacePaths } from '../codex/method-guards.ts'
 import { checkReply, guardParams, type ReplyMismatch } from '../codex/params.ts'
 import type { CodexProcess } from '../codex/process.ts'
+import { RpcError } from '../codex/rpc-peer.ts'
 import { asObject, asText, type JsonObject, nestsDeeperThan } from '../json.ts'
 import type { ThreadTracker } from './thread-tracker.ts'
 
@@ -74,18 +75,31 @@ export class CodexCalls {
       this.#options.onMismatch(method, mismatches)
       throw withDetails(new CodexError('codex did not take the approval policy of the gateway'), { mismatches })
     }
-    return this.#withIds(method, result)
+    await this.#noteThread(process, method, asObject(result.thread))
+    return withIds(result)
   }
 
-  #withIds(method: string, result: JsonObject): JsonObject {
-    const threadId = asText(asObject(result.thread).id)
-    const turnId = asText(asObject(result.turn).id)
-    if (LOADS_THREAD.has(method) && threadId !== undefined) this.#options.tracker.markLoaded(threadId)
-    return {
-      ...result,
-      ...(threadId === undefined ? {} : { threadId }),
-      ...(turnId === undefined ? {} : { turnId })
-    }
+  /** A thread that was made is not lost any more, whoever dies, before its maker hears of it. */
+  async #noteThread(process: CodexProcess, method: string, thread: JsonObject): Promise<void> {
+    const { tracker } = this.#options
+    const isLoaded = LOADS_THREAD.has(method)
+    if (!isLoaded && method !== 'thread/unarchive') return
+    const kept = tracker.onDescribed(thread, isLoaded)
+    if (method === 'thread/start') await Promise.all([kept, this.#materialise(process, thread)])
+    else if (method === 'thread/fork') await kept
+    else kept.catch(() => {})
+  }
+
+  /**
+   * codex (0.169) writes the file of a new thread with its first turn; until then the thread cannot be loaded again.
+   * Asking for its turns makes codex write the file at once, although it answers with an error. (A fork has its file.)
+   */
+  async #materialise(process: CodexProcess, { id, ephemeral }: JsonObject): Promise<void> {
+    if (typeof id !== 'string' || ephemeral === true) return
+    const params = { threadId: id, includeTurns: true }
+    await process.request('thread/read', params, this.#options.timeoutMs).catch((error) => {
+      if (!(error instanceof RpcError)) throw toCodedError(error, 'thread/read')
+    })
   }
 
   /**
@@ -109,6 +123,13 @@ export class CodexCalls {
     const { params } = await this.guard('thread/resume', { threadId, excludeTurns: true }, ['user'])
     await this.#forward(process, 'thread/resume', params)
   }
+}
+
+/** The result of codex with the ids of its thread and turn, where it is about one, on top. */
+function withIds(result: JsonObject): JsonObject {
+  const threadId = asText(asObject(result.thread).id)
+  const turnId = asText(asObject(result.turn).id)
+  return { ...result, ...(threadId === undefined ? {} : { threadId }), ...(turnId === undefined ? {} : { turnId }) }
 }
 
 /**

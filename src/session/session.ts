@@ -1,46 +1,25 @@
 import { setImmediate as nextLoop } from 'node:timers/promises'
 import { Forbidden, NotFound, PoolFull } from '../../errors.ts'
 import type { Approval, ApprovalResolved, RespondBody, SessionRule } from '../../schemas/approvals.ts'
-import type { ApprovalEvent, SessionStateName } from '../../schemas/server-messages.ts'
-import { ApprovalLedger } from '../approvals/ledger.ts'
-import type { PolicyVerdict, Settlement } from '../approvals/ledger-entry.ts'
-import type { ApprovalMode } from '../codex/method-guards.ts'
+import type { SessionStateName } from '../../schemas/server-messages.ts'
+import { ApprovalLedger, type LedgerHandlers } from '../approvals/ledger.ts'
+import { type LeftoverHandlers, settleLeftovers } from '../approvals/leftovers.ts'
+import { SessionRules } from '../approvals/session-rules.ts'
 import { roleAtLeast } from '../codex/methods.ts'
-import type { ProcessPool } from '../codex/pool.ts'
 import type { ProcessExit } from '../codex/process.ts'
 import type { ServerCall } from '../codex/rpc-peer.ts'
-import { type Question, readServerRequest } from '../codex/server-requests.ts'
+import { readServerRequest } from '../codex/server-requests.ts'
 import type { UserDirectories } from '../isolation/user-directories.ts'
 import type { Journal } from '../journal/journal.ts'
-import type { SessionJournal } from '../journal/session-journal.ts'
 import type { Actor, RequestResult } from './actor.ts'
 import { Broadcast } from './broadcast.ts'
 import type { ClientSink, ResumeFrom, SessionClient } from './client.ts'
 import { CodexCalls, refuseDeep } from './codex-calls.ts'
+import { interruptedTurnEvent } from './interrupted-turn.ts'
 import { ProcessKeeper } from './process-keeper.ts'
+import type { SessionOptions } from './session-options.ts'
 import { readsMethod, ThreadTracker } from './thread-tracker.ts'
 import { workspacePaths } from './workspace.ts'
-
-export interface SessionLog {
-  info(fields: object, message: string): void
-  warn(fields: object, message: string): void
-  error(fields: object, message: string): void
-}
-
-export interface SessionOptions {
-  userId: string
-  sessionId: string
-  pool: ProcessPool
-  directories: UserDirectories
-  journal: SessionJournal
-  approvalMode: ApprovalMode
-  requestTimeoutMs: number
-  log: SessionLog
-  decide(question: Question, session: Session): Promise<PolicyVerdict>
-  record(settlement: Settlement, session: Session): Promise<void>
-  /** Hears what the clients hear of approvals. Must not throw. */
-  onApproval(event: ApprovalEvent, session: Session): void
-}
 
 /** One user's live session: at most one codex process, any number of clients, one journal, one approval ledger. */
 export class Session {
@@ -49,6 +28,7 @@ export class Session {
   readonly directories: UserDirectories
   readonly view: UserDirectories
   readonly #options: SessionOptions
+  readonly #approvals: LedgerHandlers & LeftoverHandlers
   readonly #ledger: ApprovalLedger
   readonly #tracker: ThreadTracker
   readonly #broadcast: Broadcast
@@ -68,7 +48,8 @@ export class Session {
       threads: this.#tracker.summaries(),
       pendingApprovals: this.pendingApprovals()
     }))
-    this.#tracker = new ThreadTracker((requestId) => this.#ledger.onResolvedByCodex(requestId))
+    const { state, stored } = options
+    this.#tracker = new ThreadTracker((requestId) => this.#ledger.onResolvedByCodex(requestId), state, stored.threads)
     this.#calls = new CodexCalls({
       tracker: this.#tracker,
       paths: workspacePaths(this.directories, this.view),
@@ -79,16 +60,20 @@ export class Session {
         options.log.error(fields, 'codex runs a thread under another policy than the gateway’s')
       }
     })
-    this.#ledger = new ApprovalLedger({
+    this.#approvals = {
       decide: (question) => options.decide(question, this),
       record: (settlement) => options.record(settlement, this),
+      recorded: (approval) => options.recorded(approval, this),
       emit: (event) => {
         this.#broadcast.emit(event.type, event.payload)
         options.onApproval(event, this)
       },
+      keep: (approval) => state.saveApproval(approval),
+      forget: (approvalId) => state.removeApproval(approvalId),
       onExpired: (approval, defaultAction) => this.#onExpired(approval, defaultAction),
       onUnrecordable: (error) => this.#onUnrecordable(error)
-    })
+    }
+    this.#ledger = new ApprovalLedger(this.#approvals, new SessionRules(state, stored.rules))
     this.#keeper = new ProcessKeeper({
       start: (handlers, signal) => options.pool.start(this.userId, handlers, signal),
       onNotification: (method, bytes, start, end) => {
@@ -157,10 +142,13 @@ export class Session {
     return this.#ledger.rules.list(Date.now())
   }
 
-  /** Ends a standing acceptance. Forbidden for a role that may only look, NotFound when there is none. */
-  revokeSessionRule(ruleId: string, actor: Actor): void {
+  /**
+   * Ends a standing acceptance for good. Rejects with Forbidden for a role that may only look, NotFound when there is
+   * none, StoreUnavailable when it is suspended but still stored.
+   */
+  async revokeSessionRule(ruleId: string, actor: Actor): Promise<void> {
     this.#admit(actor)
-    if (!this.#ledger.rules.revoke(ruleId)) throw new NotFound('The session rule was')
+    if (!(await this.#ledger.rules.revoke(ruleId))) throw new NotFound('The session rule was')
   }
 
   /** See {@link ApprovalLedger.extend}; Forbidden for a role that may only look. */
@@ -202,6 +190,15 @@ export class Session {
     }
   }
 
+  /**
+   * Ends what an earlier gateway left open when it was killed: turns that ran are interrupted, approvals that waited are
+   * orphaned. Call before the first client. Never rejects.
+   */
+  async recover(): Promise<void> {
+    this.#tellInterrupted(null)
+    await settleLeftovers(this.#options.stored.pendingApprovals, this.#approvals)
+  }
+
   /** Stops the process, telling the clients why; the next request starts it again. */
   stopProcess(reason: string): Promise<void> {
     return this.#keeper.stop(reason)
@@ -215,13 +212,13 @@ export class Session {
     // Requests that ended with the process are answered first.
     await nextLoop()
     this.#broadcast.close(code, reason)
-    await this.#closeJournal()
+    await this.#closeStores()
   }
 
   /** Ends a session that has neither process nor clients, without a word to anybody. Never rejects. */
   async retire(): Promise<void> {
     await this.#keeper.close('idle')
-    await this.#closeJournal()
+    await this.#closeStores()
   }
 
   /** Holds codex's output back, or lets it go on. */
@@ -229,7 +226,8 @@ export class Session {
     void this.#keeper.current().then((process) => process?.holdOutput(isHeld))
   }
 
-  async #closeJournal(): Promise<void> {
+  async #closeStores(): Promise<void> {
+    await this.#options.state.close()
     await this.#options.journal.close().catch((error: Error) => {
       this.#options.log.warn({ userId: this.userId, err: error }, 'the journal was not written to its end')
     })
@@ -250,11 +248,17 @@ export class Session {
   }
 
   #onProcessEnd({ code, signal, expected }: ProcessExit, reason: string | undefined): void {
-    this.#tracker.onProcessExit()
+    this.#tellInterrupted(Date.now())
     if (!expected) this.#options.log.warn({ userId: this.userId, code, signal }, 'codex process ended unexpectedly')
     void this.#ledger.settleAll({ kind: this.#state === 'closing' ? 'shutdown' : 'codex' })
     if (expected) this.#setState('cold', reason)
     else this.#setState('crashed', `codex ended (${signal ?? `code ${code}`}); the next request starts it again`)
+  }
+
+  /** @param endedAtMs null when nobody was there to see it */
+  #tellInterrupted(endedAtMs: number | null): void {
+    for (const turn of this.#tracker.onProcessExit())
+      this.#broadcast.emit('event', interruptedTurnEvent(turn, endedAtMs))
   }
 
   async #onExpired(approval: Approval, defaultAction: 'decline' | 'cancel'): Promise<void> {

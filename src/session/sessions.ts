@@ -1,7 +1,10 @@
 import { randomBytes } from 'node:crypto'
 import { ShuttingDown } from '../../errors.ts'
+import type { DocumentStore } from '../stores/document-store.ts'
 import type { SessionStore } from '../stores/session-store.ts'
-import { Session, type SessionOptions } from './session.ts'
+import { Session } from './session.ts'
+import type { SessionOptions } from './session-options.ts'
+import { SessionState, usersWithPendingApprovals } from './session-state.ts'
 
 /** How often sessions are looked over for idleness, at most. */
 const MAX_SWEEP_INTERVAL_MS = 30_000
@@ -11,9 +14,10 @@ const GOING_AWAY = 1001
 export interface SessionsOptions
   extends Pick<
     SessionOptions,
-    'pool' | 'approvalMode' | 'requestTimeoutMs' | 'log' | 'decide' | 'record' | 'onApproval'
+    'pool' | 'approvalMode' | 'requestTimeoutMs' | 'log' | 'decide' | 'record' | 'recorded' | 'onApproval'
   > {
   store: SessionStore
+  documents: DocumentStore
   openJournal(userId: string, onPressure: (isHigh: boolean) => void): Promise<SessionOptions['journal']>
   /** A process with nothing to do for this long is stopped. */
   idleTimeoutMs: number
@@ -51,6 +55,19 @@ export class Sessions {
     return opening
   }
 
+  /**
+   * Opens the sessions of users for whom a gateway that was killed left approvals that wait, so that these end also when
+   * nobody comes back. Never rejects.
+   */
+  async recover(): Promise<void> {
+    const { documents, log } = this.#options
+    try {
+      for (const userId of await usersWithPendingApprovals(documents)) await this.open(userId)
+    } catch (error) {
+      if (!this.#closed) log.error({ err: error }, 'approvals of an earlier gateway wait for their users to come back')
+    }
+  }
+
   /** The user's session if it is open. */
   find(userId: string): Session | undefined {
     return this.#live.get(userId)
@@ -73,22 +90,29 @@ export class Sessions {
   }
 
   async #open(userId: string): Promise<Session> {
-    const { store, openJournal, pool, ...rest } = this.#options
+    const { store, documents, openJournal, pool, ...rest } = this.#options
     await this.#retiring.get(userId)
     const nowMs = Date.now()
     const sessionId = `sess_${randomBytes(12).toString('base64url')}`
     const record = await store.ensure({ userId, sessionId, createdAtMs: nowMs, lastActiveAtMs: nowMs })
     await store.put({ ...record, lastActiveAtMs: nowMs })
     const directories = await pool.prepareDirectories(userId)
+    const state = new SessionState(documents, userId, (error) => {
+      rest.log.warn({ userId, err: error }, 'the state of a session is not stored')
+    })
+    const stored = await state.load()
     const journal = await openJournal(userId, (isHigh) => this.#live.get(userId)?.holdOutput(isHigh))
     const session = new Session({
       ...rest,
       pool,
       directories,
       journal,
+      state,
+      stored,
       userId,
       sessionId: record.sessionId
     })
+    await session.recover()
     this.#live.set(userId, session)
     return session
   }

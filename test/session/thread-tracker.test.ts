@@ -1,13 +1,23 @@
 import t from 'tap'
 import type { RpcId } from '../../src/codex/classify.ts'
-import { readFileChanges, ThreadTracker } from '../../src/session/thread-tracker.ts'
+import { readFileChanges } from '../../src/session/announced-changes.ts'
+import { interruptedTurnEvent } from '../../src/session/interrupted-turn.ts'
+import { MAX_THREADS, type StoredThread } from '../../src/session/session-state.ts'
+import { ThreadTracker } from '../../src/session/thread-tracker.ts'
 
-function setUp() {
+function setUp(known: StoredThread[] = []) {
   const resolved: RpcId[] = []
-  const tracker = new ThreadTracker((id) => resolved.push(id))
+  const stored = new Map<string, StoredThread>()
+  const store = {
+    async saveThread(threadId: string, thread: StoredThread | undefined) {
+      if (thread === undefined) stored.delete(threadId)
+      else stored.set(threadId, thread)
+    }
+  }
+  const tracker = new ThreadTracker((id) => resolved.push(id), store, known)
   const notify = (method: string, params: unknown) =>
     tracker.onNotification(method, Buffer.from(JSON.stringify({ method, params })))
-  return { tracker, notify, resolved }
+  return { tracker, notify, resolved, stored }
 }
 
 const change = { path: '/w/a', kind: { type: 'update', move_path: '/w/b' }, diff: '@@' }
@@ -60,12 +70,61 @@ t.test('the end of the process ends everything, and the threads are still known'
   notify('thread/started', { thread: { id: 't1', name: 'First' } })
   notify('turn/started', { threadId: 't1', turn: { id: 'u1' } })
   notify('item/started', fileChange('i1'))
-  tracker.markLoaded('t9')
-  tracker.onProcessExit()
+  await tracker.onDescribed({ id: 't9' }, true)
+  t.match(tracker.onProcessExit(), [{ threadId: 't1', turnId: 'u1' }], 'the turn that ran')
+  t.strictSame(tracker.onProcessExit(), [], 'is interrupted once')
   t.equal(tracker.runningTurns, 0)
   t.notOk(tracker.isLoaded('t1') || tracker.isLoaded('t9'))
   t.equal(tracker.fileChanges('t1', 'i1'), undefined)
-  t.strictSame(tracker.summaries(), [{ threadId: 't1', title: 'First', status: 'notLoaded' }])
+  t.strictSame(tracker.summaries(), [
+    { threadId: 't1', title: 'First', status: 'notLoaded', lastTurn: { turnId: 'u1', status: 'interrupted' } },
+    { threadId: 't9', title: null, status: 'notLoaded' }
+  ])
+})
+
+t.test('what lasts of a thread is kept, and taken up again', async (t) => {
+  const { notify, stored } = setUp()
+  notify('thread/started', { thread: { id: 't1', name: null, preview: '' } })
+  notify('thread/started', { thread: { id: 't2', name: 'Second', preview: 'never shown' } })
+  notify('thread/started', { thread: { id: 't3', ephemeral: true } })
+  const content = [
+    { type: 'text', text: `${'x'.repeat(198)}é` },
+    { type: 'text', text: '😀 and more' }
+  ]
+  notify('item/started', { threadId: 't1', item: { type: 'userMessage', id: 'i', content } })
+  notify('item/started', { threadId: 't1', item: { type: 'userMessage', id: 'j', content: [{ text: 'later' }] } })
+  notify('turn/started', { threadId: 't1', turn: { id: 'u0', rootTurnId: 'u0', startedAt: 7 } })
+  notify('turn/completed', { threadId: 't1', turn: { id: 'u0', status: 'failed' } })
+  notify('turn/started', { threadId: 't1', turn: { id: 'u1', rootTurnId: 'u0', startedAt: 8 } })
+  t.notOk(stored.has('t3'), 'an ephemeral thread ends with its process')
+
+  const next = setUp([...stored.values()])
+  const preview = `${'x'.repeat(198)}é`
+  const lastTurn = { turnId: 'u0', status: 'failed' }
+  t.strictSame(next.tracker.summaries(), [
+    { threadId: 't1', title: preview, status: 'notLoaded', turnId: 'u1', lastTurn },
+    { threadId: 't2', title: 'Second', status: 'notLoaded' }
+  ])
+  const [turn, ...others] = next.tracker.onProcessExit()
+  t.match(turn, { threadId: 't1', turnId: 'u1', rootTurnId: 'u0', startedAt: 8 })
+  t.strictSame(others, [])
+  t.match(next.stored.get('t1'), { turn: undefined, lastTurn: { turnId: 'u1', status: 'interrupted' } })
+  next.notify('thread/archived', { threadId: 't1' })
+  t.notOk(next.stored.has('t1'))
+})
+
+t.test('more threads than the bound: the oldest that nobody uses goes', async (t) => {
+  const { tracker, notify, stored } = setUp()
+  notify('turn/started', { threadId: 'oldest', turn: { id: 'u1' } })
+  for (let index = 0; index < MAX_THREADS; index++) notify('thread/name/updated', { threadId: `t${index}` })
+  t.equal(tracker.summaries().length, MAX_THREADS)
+  t.strictSame([stored.has('oldest'), stored.has('t0'), stored.has('t1')], [true, false, true])
+})
+
+t.test('the end of a turn that nobody saw has no time', async (t) => {
+  const turn = { threadId: 't1', turnId: 'u1', rootTurnId: 'u0', startedAt: 8, startedAtMs: 8_100 }
+  t.match(interruptedTurnEvent(turn, 9_500).params.turn, { startedAt: 8, completedAt: 9, durationMs: 1_400 })
+  t.match(interruptedTurnEvent(turn, null).params.turn, { startedAt: 8, completedAt: null, durationMs: null })
 })
 
 t.test('file changes are kept from their announcement to their end', async (t) => {
