@@ -1,9 +1,10 @@
-import { type ChildProcess, fork, spawn } from 'node:child_process'
+import { type ChildProcess, type ChildProcessByStdio, fork, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { resolve } from 'node:path'
+import type { Readable, Writable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 
 const READY_TIMEOUT_MS = 30_000
@@ -52,6 +53,11 @@ export function startProgram(
   options: { cwd: string; env: Record<string, string> }
 ): ChildProcess {
   return keep(spawn(program, args, { ...options, stdio: 'ignore' }))
+}
+
+/** Starts a program that is spoken to over its stdin and stdout. It dies with the benchmark. */
+export function startPiped(program: string, args: readonly string[]): ChildProcessByStdio<Writable, Readable, null> {
+  return keep(spawn(program, args, { env: { PATH: process.env.PATH }, stdio: ['pipe', 'pipe', 'inherit'] }))
 }
 
 /** The next message of a forked module. Rejects when it exits instead. */
@@ -111,10 +117,27 @@ export function cpuMs(pid: number): number {
   return (Number(fields[11]) + Number(fields[12])) * 10
 }
 
-/** The codex process that this process started. Linux only. */
+/** Resident memory of a process, in KiB. Linux only. */
+export function rssKib(pid: number): number {
+  return Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1])
+}
+
+/** The codex processes that this process started. Linux only. */
+export function codexChildrenOf(pid: number): number[] {
+  const pids = readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1').trim().split(' ').filter(Boolean).map(Number)
+  return pids.filter((child) => {
+    try {
+      return readFileSync(`/proc/${child}/comm`, 'latin1').trim() === 'codex'
+    } catch {
+      // It ended between the two looks.
+      return false
+    }
+  })
+}
+
+/** The one codex process that this process started. Linux only. */
 export function codexChildOf(pid: number): number {
-  const pids = readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1').trim().split(' ').map(Number)
-  const codex = pids.find((child) => readFileSync(`/proc/${child}/comm`, 'latin1').trim() === 'codex')
+  const [codex] = codexChildrenOf(pid)
   if (codex === undefined) throw new Error(`process ${pid} has no codex child`)
   return codex
 }

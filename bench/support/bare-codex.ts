@@ -1,0 +1,106 @@
+import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { locateCodexBinary } from '../../src/codex/binary.ts'
+import { writeCodexConfig } from '../../src/codex/config-file.ts'
+import { codexEnvironment } from '../../src/codex/environment.ts'
+import { CodexProcess, type ProcessHandlers } from '../../src/codex/process.ts'
+import { prepareShims } from '../../src/codex/shims.ts'
+import type { UserDirectories } from '../../src/isolation/user-directories.ts'
+import type { JsonObject } from '../../src/json.ts'
+import { MODEL } from './gateway.ts'
+
+const REQUEST_TIMEOUT_MS = 30_000
+const PATH = process.env.PATH ?? ''
+
+/** A home with the profile that the gateway gives its processes, and nobody between codex and whoever starts it. */
+export class BareCodexHome {
+  readonly binary = locateCodexBinary()
+  readonly directories: UserDirectories
+  readonly env: Record<string, string>
+  readonly #mark: string
+
+  private constructor(directories: UserDirectories, env: Record<string, string>, mark: string) {
+    this.directories = directories
+    this.env = env
+    this.#mark = mark
+  }
+
+  /** Makes the home under `base`. */
+  static async create(base: string, baseUrl: string): Promise<BareCodexHome> {
+    const directories = { codexHome: join(base, 'codex'), home: join(base, 'home'), workspace: join(base, 'workspace') }
+    const mark = `bench-${randomBytes(8).toString('hex')}`
+    for (const directory of Object.values(directories)) mkdirSync(directory, { recursive: true, mode: 0o700 })
+    await writeCodexConfig(directories.codexHome, {
+      provider: { kind: 'custom', baseUrl, requiresLogin: false },
+      model: MODEL,
+      workspace: directories.workspace,
+      mark,
+      commandPath: PATH
+    })
+    const shimDirectory = await prepareShims(base, locateCodexBinary())
+    const env = codexEnvironment({ directories, mark, shimDirectory, gatewayEnv: { PATH } })
+    return new BareCodexHome(directories, env, mark)
+  }
+
+  /** Spawns codex on stdio; resolves when it has answered initialize. */
+  async start(): Promise<BareCodex> {
+    const child = spawn(this.binary, ['app-server'], { cwd: this.directories.workspace, env: this.env })
+    const codex = new BareCodex(child, this.#mark, this.directories.workspace)
+    await codex.process.initialize('0', REQUEST_TIMEOUT_MS)
+    return codex
+  }
+}
+
+/** One codex on stdio. */
+export class BareCodex {
+  readonly process: CodexProcess
+  readonly #workspace: string
+  #waiting: { method: string; resolve(): void }[] = []
+
+  constructor(child: ChildProcessWithoutNullStreams, mark: string, workspace: string) {
+    this.#workspace = workspace
+    const handlers: ProcessHandlers = {
+      onNotification: (method) => this.#onNotification(method),
+      onRequest() {},
+      onBatchEnd() {},
+      onGarbage() {},
+      onExit() {}
+    }
+    this.process = new CodexProcess(child, mark, handlers)
+  }
+
+  request(method: string, params: JsonObject): Promise<JsonObject> {
+    return this.process.request(method, params, REQUEST_TIMEOUT_MS) as Promise<JsonObject>
+  }
+
+  /** The next notification with this method. */
+  next(method: string): Promise<void> {
+    return new Promise((resolve) => this.#waiting.push({ method, resolve }))
+  }
+
+  async startThread(): Promise<string> {
+    const { thread } = await this.request('thread/start', { cwd: this.#workspace })
+    return String((thread as JsonObject).id)
+  }
+
+  async runTurn(threadId: string, text: string): Promise<void> {
+    const completed = this.next('turn/completed')
+    await this.request('turn/start', { threadId, input: [{ type: 'text', text, text_elements: [] }] })
+    await completed
+  }
+
+  /** SIGKILL, in whatever it does; resolves when it is gone. */
+  async kill(): Promise<void> {
+    process.kill(this.process.pid as number, 'SIGKILL')
+    while (this.process.state !== 'exited') await delay(1)
+  }
+
+  #onNotification(method: string): void {
+    const met = this.#waiting.filter((waiter) => waiter.method === method)
+    this.#waiting = this.#waiting.filter((waiter) => waiter.method !== method)
+    for (const { resolve } of met) resolve()
+  }
+}
