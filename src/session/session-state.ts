@@ -64,6 +64,11 @@ export class SessionState implements RuleStore, ThreadStore {
     this.#writer = new DocumentWriter(documents, onProblem)
   }
 
+  /** Something is not written yet: what is loaded now would be too old. */
+  get isWriting(): boolean {
+    return this.#writer.isWriting
+  }
+
   /** What is stored; what is expired or beyond the bound goes. Rejects as DocumentStore.list does. */
   async load(): Promise<StoredSession> {
     const [threads, rules, pendingApprovals] = await Promise.all([

@@ -107,9 +107,10 @@ export class Session {
     return this.#keeper.hasProcess
   }
 
-  /** Something waits or runs: a turn, an approval, a request. */
+  /** Something waits or runs: a turn, an approval, a request, or a write to a store that is away. */
   get isBusy(): boolean {
-    return this.#inFlight > 0 || this.#tracker.runningTurns > 0 || this.#ledger.pendingCount > 0
+    if (this.#inFlight > 0 || this.#options.state.isWriting) return true
+    return this.#tracker.runningTurns > 0 || this.#ledger.pendingCount > 0
   }
 
   touch(): void {

@@ -61,11 +61,11 @@ export class Sessions {
    */
   async recover(): Promise<void> {
     const { documents, log } = this.#options
-    try {
-      for (const userId of await usersWithPendingApprovals(documents)) await this.open(userId)
-    } catch (error) {
-      if (!this.#closed) log.error({ err: error }, 'approvals of an earlier gateway wait for their users to come back')
+    const report = (error: Error): undefined => {
+      if (!this.#closed) log.error({ err: error }, 'approvals of an earlier gateway wait until their user comes back')
     }
+    const userIds = await usersWithPendingApprovals(documents).catch(report)
+    for (const userId of userIds ?? []) await this.open(userId).catch(report)
   }
 
   /** The user's session if it is open. */

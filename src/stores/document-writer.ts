@@ -39,6 +39,10 @@ export class DocumentWriter {
     this.#onFailure = onFailure
   }
 
+  get isWriting(): boolean {
+    return this.#slots.size > 0
+  }
+
   /**
    * Replaces the document, or removes it (undefined). Resolves when this or a newer value is durable; rejects when its
    * first attempt fails, and goes on trying. Nobody has to wait for it.

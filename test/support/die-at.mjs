@@ -1,5 +1,5 @@
-// Preloaded into a gateway (NODE_OPTIONS=--import): it dies by SIGKILL at the moment DIE_AT of the way that its first
-// approval takes from the decision to codex. Whatever the machine does meanwhile, the moment is the same.
+// Preloaded into a gateway (NODE_OPTIONS=--import): it dies by SIGKILL at the moment DIE_AT of the way that the first
+// approval that is accepted takes from the decision to codex. Whatever the machine does meanwhile, the moment is the same.
 import { open } from 'node:fs/promises'
 import { Socket } from 'node:net'
 
@@ -16,7 +16,7 @@ function dieIf(name) {
 }
 
 files.write = async function write(bytes, ...rest) {
-  if (!Buffer.isBuffer(bytes) || !bytes.includes('"type":"approval"')) return writeFile.call(this, bytes, ...rest)
+  if (!Buffer.isBuffer(bytes) || !bytes.includes('"outcome":"accepted"')) return writeFile.call(this, bytes, ...rest)
   dieIf('before the write')
   if (moment === 'half written') await writeFile.call(this, bytes.subarray(0, bytes.length / 2))
   dieIf('half written')
