@@ -103,7 +103,7 @@ export async function buildApp(config: Config, options: AppOptions): Promise<Fas
   app.register(dataDirectory, { dataDir })
   app.register(errors)
   // Before the origin check: an upgrade that the check refuses must be closed by the WebSocket plugin's own hook.
-  app.register(websocket, { heartbeatMs: config.heartbeatMs })
+  app.register(websocket)
   app.register(origin, { allowedOrigins: allowedOrigins(config), isLoopbackOnly: isDevelopment })
   app.register(swagger, { version: VERSION })
   if (authConfig.mode === 'jwt') app.register(jwt, authConfig)
@@ -139,7 +139,7 @@ export async function buildApp(config: Config, options: AppOptions): Promise<Fas
     idleTimeoutMs: config.idleTimeoutMs
   })
   app.register(connections)
-  app.register(clients)
+  app.register(clients, { heartbeatMs: config.heartbeatMs, stallTimeoutMs: config.clientStallTimeoutMs })
 
   app.register(healthRoutes, { version: VERSION })
   app.register(decideRoutes)

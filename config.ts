@@ -56,6 +56,11 @@ export const EnvironmentSchema = Type.Object({
   IDLE_TIMEOUT_MS: milliseconds('A process with nothing to do for this long is stopped', 900_000, 100),
   SHUTDOWN_TIMEOUT_MS: milliseconds('Everything is closed within this after SIGTERM', 5_000, 4_000),
   HEARTBEAT_MS: milliseconds('Interval of WebSocket pings; a dead socket is dropped within two', 30_000, 50),
+  CLIENT_STALL_TIMEOUT_MS: milliseconds(
+    'A client of whose backlog no byte can be sent for this long is closed (4408); a slow one is not',
+    60_000,
+    200
+  ),
   JOURNAL_MAX_EVENTS: Type.Integer({ description: 'Events kept per user for replay', default: 100_000, minimum: 1 }),
   JOURNAL_MAX_BYTES: Type.Integer({ description: 'The same in bytes', default: 32 * MIB, minimum: 1024 }),
   JOURNAL_MAX_AGE_MS: milliseconds('The same in age', 86_400_000, 1_000),
@@ -94,6 +99,7 @@ export interface Config {
   idleTimeoutMs: number
   shutdownTimeoutMs: number
   heartbeatMs: number
+  clientStallTimeoutMs: number
   journal: { maxEvents: number; maxBytes: number; maxAgeMs: number }
   corsOrigins: string[]
   webhook: { url: string; secret: string } | undefined
@@ -125,6 +131,7 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>): C
     idleTimeoutMs: vars.IDLE_TIMEOUT_MS,
     shutdownTimeoutMs: vars.SHUTDOWN_TIMEOUT_MS,
     heartbeatMs: vars.HEARTBEAT_MS,
+    clientStallTimeoutMs: vars.CLIENT_STALL_TIMEOUT_MS,
     journal: {
       maxEvents: vars.JOURNAL_MAX_EVENTS,
       maxBytes: vars.JOURNAL_MAX_BYTES,

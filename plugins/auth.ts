@@ -23,8 +23,11 @@ export interface Ticket {
 }
 
 export interface Auth {
-  /** Verifies a fresh token for a connection that goes on. Throws Unauthorized, or Forbidden for another user's. */
-  refresh(request: FastifyRequest, token: string): Promise<Identity>
+  /**
+   * Verifies a fresh token for a connection that goes on; `identity` is what counted until now. Throws Unauthorized, or
+   * Forbidden for another user's.
+   */
+  refresh(identity: Identity, token: string): Promise<Identity>
   /** A single-use stand-in for the caller's token, for a WebSocket URL. */
   issueTicket(identity: Identity): Ticket
 }
@@ -58,9 +61,8 @@ export default fp<AuthOptions>(
   async function authPlugin(fastify, { mode, mayApprove }) {
     const tickets = new Map<string, { identity: Identity; expiresAtMs: number }>()
 
-    const verify = async (request: FastifyRequest, token: string): Promise<Identity> => {
-      request.presentedToken = token
-      const claims: unknown = await request.jwtVerify().catch((error: Error) => {
+    const readClaims = async (verifying: Promise<unknown>): Promise<Identity> => {
+      const claims = await verifying.catch((error: Error) => {
         throw error instanceof Unauthorized ? error : new Unauthorized(`The token is not valid: ${error.message}`)
       })
       if (!claimsCheck.Check(claims))
@@ -78,12 +80,12 @@ export default fp<AuthOptions>(
     }
 
     /** `service` and `admin` may act for other users, an approver on approval routes; everybody else for themselves. */
-    const actFor = async (request: FastifyRequest, identity: Identity, userId: string | undefined) => {
+    const actFor = async (identity: Identity, userId: string | undefined, isForApprovers = false) => {
       if (userId === undefined || userId === identity.userId) return identity
       const { roles } = identity
       const mayAct =
         roles.some((role) => role === 'service' || role === 'admin') ||
-        (request.routeOptions.config.isForApprovers && (await mayApprove(identity, userId)))
+        (isForApprovers && (await mayApprove(identity, userId)))
       if (!mayAct) throw new Forbidden(`The token is not for user "${userId}"`)
       return { ...identity, userId }
     }
@@ -91,7 +93,8 @@ export default fp<AuthOptions>(
     const identify = async (request: FastifyRequest): Promise<Identity> => {
       const claimed = claimedUserId(request)
       const { ticket } = request.query as { ticket?: unknown }
-      if (typeof ticket === 'string') return actFor(request, redeem(ticket), claimed)
+      const { isForApprovers } = request.routeOptions.config
+      if (typeof ticket === 'string') return actFor(redeem(ticket), claimed, isForApprovers)
       if (mode === 'development') return developmentIdentity(claimed)
       const token = findToken(request)
       if (token === undefined) {
@@ -99,7 +102,8 @@ export default fp<AuthOptions>(
           'A token is needed: "Authorization: Bearer <token>", or the subprotocols "bearer, <token>"'
         )
       }
-      return actFor(request, await verify(request, token), claimed)
+      request.presentedToken = token
+      return actFor(await readClaims(request.jwtVerify()), claimed, isForApprovers)
     }
 
     fastify.decorateRequest('identity', null as unknown as Identity)
@@ -107,12 +111,11 @@ export default fp<AuthOptions>(
       request.identity = await identify(request)
     })
     fastify.decorate('auth', {
-      async refresh(request, token) {
-        if (mode === 'development') return request.identity
-        const fresh = await verify(request, token)
-        if (fresh.actorId !== request.identity.actorId) throw new Forbidden('The token is another user’s')
-        request.identity = await actFor(request, fresh, request.identity.userId)
-        return request.identity
+      async refresh(identity, token) {
+        if (mode === 'development') return identity
+        const fresh = await readClaims(fastify.verifyToken(token))
+        if (fresh.actorId !== identity.actorId) throw new Forbidden('The token is another user’s')
+        return actFor(fresh, identity.userId)
       },
       issueTicket(identity) {
         const nowMs = Date.now()

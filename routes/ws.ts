@@ -10,7 +10,8 @@ const QuerySchema = Type.Object(
     userId: Type.Optional(UserIdSchema),
     ticket: Type.Optional(Type.String({ maxLength: 128 })),
     epoch: Type.Optional(Type.String({ maxLength: 64 })),
-    since: Type.Optional(Type.Integer({ minimum: 0 }))
+    since: Type.Optional(Type.Integer({ minimum: 0 })),
+    compact: Type.Optional(Type.Boolean())
   },
   { additionalProperties: false }
 )
@@ -29,11 +30,11 @@ const wsRoutes: FastifyPluginAsyncTypebox = async (fastify) => {
       throw new UpgradeRequired()
     },
     wsHandler: (socket: WebSocket, request) => {
-      const { epoch, since } = request.query as Static<typeof QuerySchema>
+      const { epoch, since, compact } = request.query as Static<typeof QuerySchema>
       clients.attachWebSocket(
         socket,
         request,
-        epoch === undefined || since === undefined ? undefined : { epoch, since }
+        epoch === undefined || since === undefined ? undefined : { epoch, since, compact }
       )
     }
   })

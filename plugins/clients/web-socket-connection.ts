@@ -1,58 +1,138 @@
-import type { FastifyInstance, FastifyRequest } from 'fastify'
-import type { WebSocket } from 'ws'
-import type { Identity } from '../../schemas/identity.ts'
+import type { Socket } from 'node:net'
+import type { FastifyRequest } from 'fastify'
+import type { RawData, WebSocket } from 'ws'
 import type { ClientSink, ResumeFrom, SessionClient } from '../../src/session/client.ts'
 import { MessageDoor } from '../../src/session/message-door.ts'
-
-/** Close codes of our own (4000-4999), with HTTP's number behind the 4. */
-const TOKEN_EXPIRED = 4401
-/** setTimeout fires at once beyond this; a token that lives longer is looked at again then. */
-const MAX_TIMER_MS = 2_147_483_647
+import type { Session } from '../../src/session/session.ts'
+import type { Auth } from '../auth.ts'
+import type { ConnectionWatch, WatchedConnection } from './connection-watch.ts'
 
 /** Messages of one client that are worked on at once; the rest waits in its socket, not in our memory. */
 const MAX_IN_WORK = 64
 /** A client that does not read its answers is not read from either. */
 const MAX_UNREAD_BYTES = 1024 * 1024
 
+const kConnection = Symbol('connection')
+type OwnedSocket = WebSocket & { [kConnection]: WebSocketConnection }
+
+/** A socket of node:net. What libuv holds of it is not told by its public properties. */
+type RawSocket = Socket & { _handle?: { bytesWritten: number; writeQueueSize: number } | null }
+
 interface Message {
   data: Buffer
   isBinary: boolean
 }
 
-/** One socket on /ws: its place in the session, its token's life, its end. */
-export class WebSocketConnection {
+export interface WebSocketServices {
+  auth: Auth
+  watch: ConnectionWatch
+}
+
+/**
+ * One socket on /ws: its place in the session, its end. There are thousands of them, most of them idle: it holds neither
+ * the request that it came with nor functions of its own.
+ */
+export class WebSocketConnection implements ClientSink, WatchedConnection {
   readonly #socket: WebSocket
-  readonly #sink: ClientSink
-  readonly #request: FastifyRequest
+  readonly #raw: RawSocket
+  readonly #session: Session
+  readonly #watch: ConnectionWatch
   readonly #client: SessionClient
   readonly #door: MessageDoor
-  #expiry: NodeJS.Timeout | undefined
   readonly #waiting: Message[] = []
   #inWork = 0
   #isDraining = false
 
-  constructor(
+  /** Attaches an upgraded socket to its user's session, until it closes. */
+  static attach(
     socket: WebSocket,
     request: FastifyRequest,
-    auth: FastifyInstance['auth'],
+    services: WebSocketServices,
+    from: ResumeFrom | undefined
+  ): void {
+    const connection = new WebSocketConnection(socket, request, services, from)
+    ;(socket as OwnedSocket)[kConnection] = connection
+    services.watch.add(connection)
+    socket.on('message', onMessage)
+    socket.on('close', onClose)
+  }
+
+  private constructor(
+    socket: WebSocket,
+    { session, identity, raw }: FastifyRequest,
+    { auth, watch }: WebSocketServices,
     from: ResumeFrom | undefined
   ) {
-    const { session, identity } = request
-    this.#request = request
+    // Frames that are written past ws know nothing of an extension that ws has agreed on.
+    if (socket.extensions !== '') throw new Error(`the socket has extensions: ${socket.extensions}`)
     this.#socket = socket
-    this.#sink = socketSink(socket, request)
-    this.#client = session.attach(this.#sink, from)
-    this.#door = new MessageDoor({
-      session,
-      client: this.#client,
-      identity,
-      refresh: async (token) => {
-        const fresh = await auth.refresh(request, token)
-        this.#watchExpiry(fresh)
-        return fresh
-      }
-    })
-    this.#watchExpiry(identity)
+    this.#raw = raw.socket
+    this.#session = session
+    this.#watch = watch
+    this.#client = session.attach(this, from)
+    this.#door = new MessageDoor(session, this.#client, identity, auth.refresh)
+  }
+
+  get userId(): string {
+    return this.#session.userId
+  }
+
+  get isOpen(): boolean {
+    return this.#socket.readyState === this.#socket.OPEN
+  }
+
+  get isPaused(): boolean {
+    return this.#socket.isPaused
+  }
+
+  get unsentBytes(): number {
+    return this.#socket.bufferedAmount
+  }
+
+  get bufferedBytes(): number {
+    return this.#socket.bufferedAmount
+  }
+
+  get sentBytes(): number {
+    const handle = this.#raw._handle
+    // By the handle: a large write counts as unsent as a whole until its last byte is gone, however well it moves.
+    return handle ? handle.bytesWritten - handle.writeQueueSize : this.#raw.bytesWritten - this.#raw.writableLength
+  }
+
+  get receivedBytes(): number {
+    return this.#raw.bytesRead
+  }
+
+  get expiresAtMs(): number | undefined {
+    return this.#door.identity.expiresAtMs
+  }
+
+  send(frames: readonly Buffer[]): void {
+    // Past ws, which would copy and head each message anew; after its close frame nothing may follow.
+    if (!this.isOpen) return
+    // One system call for all of them.
+    if (frames.length > 1) this.#raw.cork()
+    for (const frame of frames) this.#raw.write(frame)
+    if (frames.length > 1) this.#raw.uncork()
+  }
+
+  onDrained(callback: () => void): void {
+    if (this.#raw.writableNeedDrain) this.#raw.once('drain', callback)
+    else setImmediate(callback)
+  }
+
+  ping(): void {
+    this.#socket.ping()
+  }
+
+  /** Sent by ws behind what is unsent. Ends the delivery too. */
+  close(code: number, reason: string): void {
+    this.#client.detach()
+    this.#socket.close(code, reason)
+  }
+
+  terminate(): void {
+    this.#socket.terminate()
   }
 
   onMessage(data: Buffer, isBinary: boolean): void {
@@ -61,12 +141,12 @@ export class WebSocketConnection {
   }
 
   onClose(): void {
-    clearTimeout(this.#expiry)
-    this.#request.session.detach(this.#client)
+    this.#watch.delete(this)
+    this.#session.detach(this.#client)
   }
 
   #work(): void {
-    while (this.#inWork < MAX_IN_WORK && this.#sink.bufferedBytes <= MAX_UNREAD_BYTES) {
+    while (this.#inWork < MAX_IN_WORK && this.bufferedBytes <= MAX_UNREAD_BYTES) {
       const message = this.#waiting.shift()
       if (!message) {
         this.#socket.resume()
@@ -85,46 +165,18 @@ export class WebSocketConnection {
   #workWhenDrained(): void {
     if (this.#isDraining) return
     this.#isDraining = true
-    this.#sink.onDrained(() => {
+    this.onDrained(() => {
       this.#isDraining = false
       this.#work()
     })
   }
-
-  #watchExpiry(identity: Identity): void {
-    clearTimeout(this.#expiry)
-    if (identity.expiresAtMs === undefined) return
-    const leftMs = identity.expiresAtMs - Date.now()
-    this.#expiry = setTimeout(
-      () => {
-        if (leftMs > MAX_TIMER_MS) this.#watchExpiry(identity)
-        else this.#client.close(TOKEN_EXPIRED, 'the token has expired; reconnect with a fresh one')
-      },
-      Math.min(Math.max(leftMs, 0), MAX_TIMER_MS)
-    )
-  }
 }
 
-function socketSink(socket: WebSocket, request: FastifyRequest): ClientSink {
-  const raw = request.raw.socket
-  return {
-    send(frames) {
-      // Past ws, which would copy and head each message anew; after its close frame nothing may follow.
-      if (socket.readyState !== socket.OPEN) return
-      // One system call for all of them.
-      if (frames.length > 1) raw.cork()
-      for (const frame of frames) raw.write(frame)
-      if (frames.length > 1) raw.uncork()
-    },
-    get bufferedBytes() {
-      return socket.bufferedAmount
-    },
-    onDrained(callback) {
-      if (raw.writableNeedDrain) raw.once('drain', callback)
-      else setImmediate(callback)
-    },
-    close(code, reason) {
-      socket.close(code, reason)
-    }
-  }
+// Shared by all sockets: a function for each would live as long as the socket, with all that it can see.
+function onMessage(this: WebSocket, data: RawData, isBinary: boolean): void {
+  ;(this as OwnedSocket)[kConnection].onMessage(data as Buffer, isBinary)
+}
+
+function onClose(this: WebSocket): void {
+  ;(this as OwnedSocket)[kConnection].onClose()
 }

@@ -1,4 +1,4 @@
-import fastifyJwt, { type FastifyJWTOptions } from '@fastify/jwt'
+import fastifyJwt from '@fastify/jwt'
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { type CryptoKey, createRemoteJWKSet, exportSPKI, type JWTHeaderParameters } from 'jose'
@@ -11,6 +11,13 @@ export interface JwtOptions {
 }
 
 declare module 'fastify' {
+  interface FastifyInstance {
+    /**
+     * The claims of a token, by the same rules as `request.jwtVerify()`, for a connection that no longer has the request
+     * it came with. Rejects when anything is wrong with it.
+     */
+    verifyToken(token: string): Promise<unknown>
+  }
   interface FastifyRequest {
     /** The token that `request.jwtVerify()` looks at, wherever it came from. */
     presentedToken: string
@@ -31,15 +38,20 @@ export default fp<JwtOptions>(
       ...(issuer === undefined ? {} : { allowedIss: issuer }),
       ...(audience === undefined ? {} : { allowedAud: audience })
     }
-    const options: FastifyJWTOptions =
-      'secret' in key
-        ? { secret: key.secret, verify: { ...claims, algorithms: ['HS256'] } }
-        : {
-            decode: { complete: true },
-            secret: jwksKeySource(key.jwksUrl),
-            verify: { ...claims, algorithms: ['RS256', 'ES256', 'EdDSA'] }
-          }
-    await fastify.register(fastifyJwt, options)
+    if ('secret' in key) {
+      await fastify.register(fastifyJwt, { secret: key.secret, verify: { ...claims, algorithms: ['HS256'] } })
+      fastify.decorate('verifyToken', async (token: string) => fastify.jwt.verify<object>(token))
+      return
+    }
+    const findKey = jwksKeySource(key.jwksUrl)
+    await fastify.register(fastifyJwt, {
+      decode: { complete: true },
+      secret: (_request: unknown, token: unknown) => findKey(token),
+      verify: { ...claims, algorithms: ['RS256', 'ES256', 'EdDSA'] }
+    })
+    fastify.decorate('verifyToken', async (token: string) =>
+      fastify.jwt.verify<object>(token, { key: await findKey(fastify.jwt.decode(token)) })
+    )
   },
   { name: 'jwt' }
 )
@@ -48,7 +60,7 @@ export default fp<JwtOptions>(
 function jwksKeySource(jwksUrl: string) {
   const keySet = createRemoteJWKSet(new URL(jwksUrl))
   const pems = new WeakMap<object, Promise<string>>()
-  return async (_request: unknown, token: unknown): Promise<string> => {
+  return async (token: unknown): Promise<string> => {
     const { header } = token as { header: JWTHeaderParameters }
     try {
       const key = await keySet(header)

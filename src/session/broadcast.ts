@@ -2,7 +2,7 @@ import type { Approval } from '../../schemas/approvals.ts'
 import type { ThreadSummary } from '../../schemas/server-messages.ts'
 import { encodeFrame } from '../journal/frames.ts'
 import type { SessionJournal } from '../journal/session-journal.ts'
-import { type ClientSink, type ResumeFrom, SessionClient } from './client.ts'
+import { type ClientSink, type DescribeGap, type ResumeFrom, SessionClient } from './client.ts'
 
 /** What a client that cannot have all events needs to know instead. */
 export interface SessionPicture {
@@ -22,6 +22,8 @@ export class Broadcast {
   readonly #picture: () => SessionPicture
   readonly #clients = new Set<SessionClient>()
   readonly #flush = () => this.#handOut()
+  /** One for all clients: a function for each would live as long as the client. */
+  readonly #gapFrames: DescribeGap = (from, to) => this.#describeGap(from, to)
   #immediate: NodeJS.Immediate | undefined
   #timer: NodeJS.Timeout | undefined
   #handedOutAtMs = 0
@@ -39,7 +41,7 @@ export class Broadcast {
   attach(sink: ClientSink, ids: { userId: string; sessionId: string }, from?: ResumeFrom): SessionClient {
     // What is in the journal has a number already: a client that starts after it must not get it.
     this.#handOut()
-    const client = new SessionClient(sink, this.#journal, (first, last) => this.#describeGap(first, last))
+    const client = new SessionClient(sink, this.#journal, this.#gapFrames)
     const { epoch, lastSeq } = this.#journal
     const { pendingApprovals } = this.#picture()
     client.sendDirect({ type: 'session/ready', payload: { ...ids, epoch, seq: lastSeq, pendingApprovals } })

@@ -15,6 +15,11 @@ import type { SessionClient } from './client.ts'
 import type { Session } from './session.ts'
 
 const MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+/** More than a type and a requestId take. */
+const EDGE_BYTES = 1024
+const REQUEST_ID = String.raw`"requestId"\s*:\s*("(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4}){0,256}")`
+const REQUEST_ID_FIRST = new RegExp(String.raw`^\s*\{\s*(?:"type"\s*:\s*"[^"\\]*"\s*,\s*)?${REQUEST_ID}`)
+const REQUEST_ID_LAST = new RegExp(String.raw`,\s*${REQUEST_ID}\s*\}\s*$`)
 
 const checks = {
   message: Compile(ClientMessageSchema),
@@ -25,13 +30,8 @@ const checks = {
   ping: Compile(PingSchema)
 }
 
-export interface MessageDoorOptions {
-  session: Session
-  client: SessionClient
-  identity: Identity
-  /** Takes a fresh token; returns the identity that now counts. */
-  refresh(token: string): Promise<Identity>
-}
+/** Takes a fresh token; returns the identity that now counts instead of the one before. */
+export type RefreshIdentity = (identity: Identity, token: string) => Promise<Identity>
 
 interface Reply {
   type: 'response' | 'pong'
@@ -41,12 +41,21 @@ interface Reply {
 
 /** The gateway's own message protocol (/ws), for one client: takes texts, answers each with one message. */
 export class MessageDoor {
-  readonly #options: MessageDoorOptions
+  readonly #session: Session
+  readonly #client: SessionClient
+  readonly #refresh: RefreshIdentity
   #identity: Identity
 
-  constructor(options: MessageDoorOptions) {
-    this.#options = options
-    this.#identity = options.identity
+  constructor(session: Session, client: SessionClient, identity: Identity, refresh: RefreshIdentity) {
+    this.#session = session
+    this.#client = client
+    this.#identity = identity
+    this.#refresh = refresh
+  }
+
+  /** Who is asking; another one after a refresh. */
+  get identity(): Identity {
+    return this.#identity
   }
 
   /** Handles one message and sends its answer. Never rejects: what goes wrong is the answer. */
@@ -65,7 +74,7 @@ export class MessageDoor {
   }
 
   async #dispatch({ type, payload = {} }: ClientMessage): Promise<Reply> {
-    const { session, client } = this.#options
+    const session = this.#session
     switch (type) {
       case 'approval/respond': {
         const { approvalId, ...body } = checked(checks.respond, payload, type)
@@ -78,11 +87,11 @@ export class MessageDoor {
       }
       case 'session/resume': {
         const { epoch, since, compact } = checked(checks.resume, payload, type)
-        client.resume({ epoch, since, compact })
+        this.#client.resume({ epoch, since, compact })
         return response({ epoch, since })
       }
       case 'auth/refresh': {
-        this.#identity = await this.#options.refresh(checked(checks.refresh, payload, type).token)
+        this.#identity = await this.#refresh(this.#identity, checked(checks.refresh, payload, type).token)
         return response({ userId: this.#identity.userId })
       }
       case 'ping':
@@ -98,7 +107,7 @@ export class MessageDoor {
 
   #send(message: object, requestId: string | undefined): void {
     const answer = requestId === undefined ? message : { ...message, requestId }
-    this.#options.client.sendDirect(answer)
+    this.#client.sendDirect(answer)
   }
 }
 
@@ -108,7 +117,11 @@ function response(payload: object): Reply {
 
 /** @param onRequestId called as soon as the id is known, so that an error about the rest still carries it */
 function readMessage(data: Buffer, onRequestId: (requestId: string) => void): ClientMessage {
-  if (data.length > MAX_MESSAGE_BYTES) throw new MessageTooLarge(MAX_MESSAGE_BYTES)
+  if (data.length > MAX_MESSAGE_BYTES) {
+    const requestId = requestIdAtEdge(data)
+    if (requestId !== undefined) onRequestId(requestId)
+    throw new MessageTooLarge(MAX_MESSAGE_BYTES)
+  }
   let message: unknown
   try {
     message = JSON.parse(data.toString('utf8'))
@@ -118,6 +131,17 @@ function readMessage(data: Buffer, onRequestId: (requestId: string) => void): Cl
   const { requestId } = (message ?? {}) as { requestId?: unknown }
   if (typeof requestId === 'string' && requestId.length <= 256) onRequestId(requestId)
   return checked(checks.message, message, 'message')
+}
+
+/**
+ * The requestId of a message that is too large to be parsed, where it is the first field, the one after the type, or the
+ * last; undefined elsewhere.
+ */
+function requestIdAtEdge(data: Buffer): string | undefined {
+  const [, first] = REQUEST_ID_FIRST.exec(data.toString('utf8', 0, EDGE_BYTES)) ?? []
+  const [, last] = REQUEST_ID_LAST.exec(data.toString('utf8', data.length - EDGE_BYTES)) ?? []
+  const text = first ?? last
+  return text === undefined ? undefined : (JSON.parse(text) as string)
 }
 
 function checked<S extends TSchema>(
