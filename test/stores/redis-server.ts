@@ -29,7 +29,7 @@ export async function startRedis(options: { password?: string; port?: number } =
   const args = ['--port', String(port), '--bind', '127.0.0.1', '--dir', dir, '--save', '', ...auth]
   const child = spawn('redis-server', args, { stdio: ['ignore', 'pipe', 'inherit'] })
 
-  await readyLine(child)
+  await untilRedisAccepts(child)
   const credentials = options.password === undefined ? '' : `:${options.password}@`
   return {
     port,
@@ -55,7 +55,8 @@ export async function freePort(): Promise<number> {
   return address.port
 }
 
-async function readyLine(child: ChildProcess): Promise<void> {
+/** Resolves when a redis-server that was just started takes connections. */
+export async function untilRedisAccepts(child: ChildProcess): Promise<void> {
   if (child.stdout === null) throw new Error('no stdout')
   const lines: string[] = []
   for await (const line of createInterface({ input: child.stdout })) {

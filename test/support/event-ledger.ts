@@ -37,9 +37,12 @@ export class EventLedger {
   /** Numbers that a compact replay left out. */
   replaced = 0
   readonly gaps: SeqRange[] = []
+  /** What it had received and what a crash of the gateway undid. */
+  readonly takenBack: SeqRange[] = []
   readonly first: number
-  /** Checksum of each received message, by number. */
+  /** By number: the checksum of each received message, and when it came. */
   readonly #sums = new Map<number, number>()
+  readonly #arrivals = new Map<number, number>()
   /** Of a compact replay: numbers past a hole that an item/completed will fill. */
   readonly #ahead = new Map<number, number>()
   readonly #items = new Map<string, ItemText>()
@@ -90,15 +93,21 @@ export class EventLedger {
     this.received++
     const bytes = replaces ? Buffer.from(raw.toString('utf8').replace(REPLACES, '')) : raw
     this.#sums.set(seq, crc32(bytes))
+    this.#arrivals.set(seq, performance.now())
     this.#readText(message)
     this.#cover(replaces ? Math.min(replaces.from, seq) : seq, seq)
     if (replaces) this.#countReplaced(replaces, seq)
   }
 
-  addGap({ from, to }: SeqRange): void {
-    this.gaps.push({ from, to })
+  /**
+   * Numbers that the client cannot have. A gap of another epoch than its own also takes back what it had from `from`
+   * on: those events were lost, and their numbers count others now.
+   */
+  addGap({ from, to }: SeqRange, isOtherEpoch: boolean): void {
+    if (isOtherEpoch && from <= this.position) this.#takeBack(from)
     if (from !== this.position + 1 && to > 0) this.fault(`a gap from ${from} to ${to} after ${this.position}`)
-    if (to > this.position) this.position = to
+    this.gaps.push({ from, to })
+    this.position = Math.max(this.position, to)
   }
 
   /** Numbers in which this client's messages differ from what another client got under the same number. */
@@ -109,8 +118,21 @@ export class EventLedger {
     })
   }
 
+  /** The newest number that had come by then (of `performance.now()`); undefined when none had. */
+  newestBy(atMs: number): number | undefined {
+    let newest: number | undefined
+    for (const [seq, arrivedAtMs] of this.#arrivals) if (arrivedAtMs <= atMs && seq > (newest ?? 0)) newest = seq
+    return newest
+  }
+
   has(seq: number): boolean {
     return this.#sums.has(seq)
+  }
+
+  #takeBack(from: number): void {
+    this.takenBack.push({ from, to: this.position })
+    for (let seq = from; seq <= this.position; seq++) if (this.#sums.delete(seq)) this.received--
+    this.position = from - 1
   }
 
   #countReplaced({ from, to }: SeqRange, seq: number): void {
@@ -194,8 +216,8 @@ export class ConnectionCheck {
     else if (seq > this.#repeatedUpTo && !this.#known.has(seq)) this.#ledger.fault(`${seq} came twice`)
   }
 
-  takeGap(gap: SeqRange): void {
-    this.#ledger.addGap(gap)
+  takeGap(gap: SeqRange, isOtherEpoch: boolean): void {
+    this.#ledger.addGap(gap, isOtherEpoch)
     this.#hasStarted = true
     this.#expected = gap.to + 1
   }

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import { WebSocket } from 'ws'
 import type { CuttableProxy } from './cuttable-proxy.ts'
-import { type ConnectionCheck, EventLedger, type Numbered } from './event-ledger.ts'
+import { type ConnectionCheck, EventLedger, type Numbered, type SeqRange } from './event-ledger.ts'
 import type { Teardown } from './gateway.ts'
 import type { Received } from './ws-client.ts'
 
@@ -20,6 +20,7 @@ export type Cut = 'clean' | 'abrupt' | 'half-open' | 'overlap'
 
 const ANSWER_TIMEOUT_MS = 60_000
 const RESUME_ID = 'resume'
+const DELTA = /delta$/i
 
 interface Waiter {
   isDone(): boolean
@@ -33,8 +34,10 @@ export class ReconnectingClient {
   /** Events of this connection so far. */
   arrived = 0
   connections = 0
-  /** The gateway's own messages without a number, newest last. */
+  /** Everything without a number, in order. */
   readonly others: Received[] = []
+  /** Everything with a number, save deltas, in order. */
+  readonly events: Numbered[] = []
   readonly #address: () => string
   readonly #query: string
   /** Connections that it no longer listens to and that hang. */
@@ -69,8 +72,14 @@ export class ReconnectingClient {
     if (since === undefined) return
     this.#socket?.removeAllListeners('message')
     this.#socket?.terminate()
-    this.ledger = new EventLedger(since)
+    this.standAt(this.epoch, since)
     await this.connect({ by: 'query', isCompact: false })
+  }
+
+  /** A client that was there before and has everything up to `since`; it connects with {@link connect}. */
+  standAt(epoch: string, since: number): void {
+    this.epoch = epoch
+    this.ledger = new EventLedger(since)
   }
 
   /** Connects again where it stands. */
@@ -88,10 +97,10 @@ export class ReconnectingClient {
   }
 
   /** Ends the connection, or, with `half-open` and `overlap`, no longer listens to it. */
-  async cut(cut: Cut, proxy: CuttableProxy, how: 'discard' | 'hold'): Promise<void> {
+  async cut(cut: Cut, proxy?: CuttableProxy, how: 'discard' | 'hold' = 'discard'): Promise<void> {
     const socket = this.#socket as WebSocket
     socket.removeAllListeners('message')
-    if (cut === 'half-open') proxy.last().silence(how)
+    if (cut === 'half-open') proxy?.last().silence(how)
     if (cut === 'half-open' || cut === 'overlap') this.#left.push(socket)
     if (cut === 'abrupt') socket.terminate()
     if (cut === 'clean' && socket.readyState === WebSocket.OPEN) {
@@ -108,13 +117,18 @@ export class ReconnectingClient {
   /** Sends a message; resolves with the payload of its response, rejects when it is an error. */
   // biome-ignore lint/suspicious/noExplicitAny: tests look into payloads of many shapes
   async request(type: string, payload: object): Promise<any> {
+    const answer = await this.ask(type, payload)
+    if (answer?.type !== 'response') throw new Error(`${type}: ${JSON.stringify(answer?.payload)}`)
+    return answer.payload
+  }
+
+  /** Sends a message; resolves with its response or error, or undefined when the connection ended before. */
+  async ask(type: string, payload: object): Promise<Received | undefined> {
     const requestId = `req-${++this.#requests}`
     this.#socket?.send(JSON.stringify({ type, requestId, payload }))
     const answered = () => this.others.find((other) => other.requestId === requestId)
     await this.until(() => answered() !== undefined, type)
-    const answer = answered()
-    if (answer?.type !== 'response') throw new Error(`${type}: ${JSON.stringify(answer?.payload)}`)
-    return answer.payload
+    return answered()
   }
 
   /** Starts a turn and waits for its end; resolves with its id. */
@@ -166,6 +180,7 @@ export class ReconnectingClient {
         onReady()
       } else if (message.seq !== undefined) {
         this.arrived++
+        if (!DELTA.test(message.payload.method)) this.events.push(message as Numbered)
         check?.take(message as Numbered, data)
       } else this.#onOther(message, check)
       this.#settle()
@@ -180,9 +195,15 @@ export class ReconnectingClient {
 
   #onOther(message: Received, check: ConnectionCheck | undefined): void {
     this.others.push(message)
-    if (message.type === 'session/gap') check?.takeGap(message.payload)
+    if (message.type === 'session/gap') this.#onGap(message.payload, check)
     if (message.type === 'error' && message.requestId === RESUME_ID)
       this.ledger.fault(`refused: ${JSON.stringify(message.payload)}`)
+  }
+
+  /** The epoch of a client's position changes with a gap, not with session/ready: what it has may not be of the new one. */
+  #onGap(gap: SeqRange & { epoch: string }, check: ConnectionCheck | undefined): void {
+    check?.takeGap(gap, gap.epoch !== this.epoch)
+    this.epoch = gap.epoch
   }
 
   #settle(): void {
