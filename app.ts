@@ -10,12 +10,13 @@ import connections from './plugins/connections.ts'
 import dataDirectory from './plugins/data-dir.ts'
 import demoModel from './plugins/demo-model.ts'
 import errors, { frameworkErrors } from './plugins/errors.ts'
-import journal from './plugins/journal.ts'
+import events from './plugins/events/index.ts'
 import jwt from './plugins/external/jwt.ts'
 import { createLogger } from './plugins/external/logger.ts'
 import redis from './plugins/external/redis.ts'
 import swagger from './plugins/external/swagger.ts'
 import websocket from './plugins/external/websocket.ts'
+import journal from './plugins/journal.ts'
 import origin from './plugins/origin.ts'
 import policy from './plugins/policy.ts'
 import pool from './plugins/pool.ts'
@@ -25,6 +26,7 @@ import webhooks from './plugins/webhooks.ts'
 import approvalRoutes from './routes/approvals.ts'
 import auditRoutes from './routes/audit.ts'
 import decideRoutes from './routes/decide.ts'
+import eventRoutes from './routes/events.ts'
 import healthRoutes from './routes/health.ts'
 import policyRoutes from './routes/policy.ts'
 import sessionRuleRoutes from './routes/session-rules.ts'
@@ -40,6 +42,7 @@ import {
 } from './schemas/approvals.ts'
 import { AuditPageSchema, AuditRecordSchema, AuditReportSchema } from './schemas/audit.ts'
 import { ApiErrorSchema } from './schemas/common.ts'
+import { EventPageSchema } from './schemas/events.ts'
 import { PolicyEvaluateResultSchema, PolicyViewSchema } from './schemas/policy.ts'
 import { HealthSchema, ReadySchema, TicketSchema } from './schemas/service.ts'
 import { EmptySchema, ThreadListSchema, ThreadSchema, TurnSchema } from './schemas/threads.ts'
@@ -64,6 +67,7 @@ const RESPONSE_SCHEMAS: readonly TSchema[] = [
   AuditPageSchema,
   AuditReportSchema,
   EmptySchema,
+  EventPageSchema,
   HealthSchema,
   PolicyEvaluateResultSchema,
   PolicyViewSchema,
@@ -140,6 +144,7 @@ export async function buildApp(config: Config, options: AppOptions): Promise<Fas
   })
   app.register(connections)
   app.register(clients, { heartbeatMs: config.heartbeatMs, stallTimeoutMs: config.clientStallTimeoutMs })
+  app.register(events)
 
   app.register(healthRoutes, { version: VERSION })
   app.register(decideRoutes)
@@ -149,7 +154,15 @@ export async function buildApp(config: Config, options: AppOptions): Promise<Fas
     scope.register(wsRoutes)
     scope.register(
       async (api) => {
-        for (const routes of [threadRoutes, approvalRoutes, sessionRuleRoutes, policyRoutes, auditRoutes, ticketRoutes])
+        for (const routes of [
+          threadRoutes,
+          eventRoutes,
+          approvalRoutes,
+          sessionRuleRoutes,
+          policyRoutes,
+          auditRoutes,
+          ticketRoutes
+        ])
           api.register(routes)
       },
       { prefix: '/api' }

@@ -1,59 +1,12 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { CompactReplay, INCREMENTS } from '../../src/journal/compact.ts'
-import { encodeFrame, messagesIn } from '../../src/journal/frames.ts'
-import type { Run } from '../../src/journal/run.ts'
+import { messagesIn } from '../../src/journal/frames.ts'
 import { binaryNotifications } from '../support/codex-schema.ts'
+import { approval, completed, delta, event, journalOf, type Message, other, parse } from './streams.ts'
 
 // The same cases in every run: what fails once must fail again.
 fc.configureGlobal({ seed: 20_260_801 })
-
-interface Message {
-  type: string
-  seq: number
-  replaces?: { from: number; to: number }
-  // biome-ignore lint/suspicious/noExplicitAny: tests look into payloads of many shapes
-  payload: any
-}
-
-/** A journal of these messages in runs of these lengths; numbers that are missing are holes. */
-function journalOf(messages: readonly Message[], runLength: (index: number) => number) {
-  const runs: Run[] = []
-  let group: Message[] = []
-  const end = () => {
-    const [first, last] = [group[0], group.at(-1)]
-    if (first && last) {
-      runs.push({ firstSeq: first.seq, lastSeq: last.seq, atMs: 0, frames: Buffer.concat(group.map(encodeFrame)) })
-    }
-    group = []
-  }
-  for (const message of messages) {
-    const last = group.at(-1)
-    if (last && (message.seq !== last.seq + 1 || group.length >= runLength(runs.length))) end()
-    group.push(message)
-  }
-  end()
-  const after = (run: Run, seq: number): Run => {
-    if (run.firstSeq > seq) return run
-    const rest = [...messagesIn(run.frames)].slice(seq + 1 - run.firstSeq).map((text) => encodeFrame(parse(text)))
-    return { ...run, firstSeq: seq + 1, frames: Buffer.concat(rest) }
-  }
-  return {
-    read(seq: number, maxBytes: number) {
-      const found: Run[] = []
-      let bytes = 0
-      for (const run of runs) {
-        if (run.lastSeq <= seq) continue
-        bytes += run.frames.length
-        if (found.length > 0 && bytes > maxBytes) break
-        found.push(after(run, seq))
-      }
-      return found
-    }
-  }
-}
-
-const parse = (text: Buffer) => JSON.parse(String(text)) as Message
 
 /** As SessionClient does it: a piece after the other. */
 async function replay(journal: ReturnType<typeof journalOf>, afterSeq: number, untilSeq: number, pieceBytes = 4096) {
@@ -72,23 +25,6 @@ async function replay(journal: ReturnType<typeof journalOf>, afterSeq: number, u
   }
   return { messages, bytes }
 }
-
-const event = (seq: number, method: string, params: object): Message => {
-  return { type: 'event', seq, payload: { method, params, emittedAtMs: 1_795_365_729_647 } }
-}
-const ids = (item: number) => ({ threadId: `thread-${item % 2}`, turnId: 'turn', itemId: `msg_${item}` })
-const delta = (seq: number, item = 1, method = 'item/agentMessage/delta') =>
-  event(seq, method, { ...ids(item), delta: `tok${seq} ` })
-const completed = (seq: number, item = 1, fields: object = { type: 'agentMessage', text: 'the whole' }) => {
-  const { itemId, ...rest } = ids(item)
-  return event(seq, 'item/completed', { item: { ...fields, id: itemId }, ...rest, completedAtMs: 1 })
-}
-const other = (seq: number) => event(seq, 'thread/tokenUsage/updated', { threadId: 'thread-1', total: seq })
-const approval = (seq: number): Message => ({
-  type: 'approval/request',
-  seq,
-  payload: { approvalId: 'a', itemId: 'x' }
-})
 
 t.test(
   'deltas of a completed item are left out, and its completion says which; all else is kept exactly',
