@@ -44,14 +44,8 @@ export class HomeTemplate {
     if ((await readdir(codexHome)).length > 0) return
     const spare = this.#spare
     this.#spare = undefined
-    // A directory may be renamed onto an empty one, and only onto an empty one: nothing can be overwritten.
-    const isRenamed =
-      spare !== undefined &&
-      (await rename(spare, codexHome).then(
-        () => true,
-        () => false
-      ))
-    if (!isRenamed) await this.#copyTo(codexHome)
+    if (spare !== undefined && (await this.#moveInto(codexHome, spare))) return
+    await this.#moveInto(codexHome, await this.#makeCopy())
   }
 
   /** Has the copy ahead for the next new user made in a while, when the start that used the last one is over. */
@@ -80,15 +74,35 @@ export class HomeTemplate {
   }
 
   async #restock(): Promise<void> {
-    const spare = this.#draft()
-    await mkdir(spare, { mode: PRIVATE_MODE })
-    await this.#copyTo(spare)
-    this.#spare = spare
+    this.#spare = await this.#makeCopy()
   }
 
-  async #copyTo(codexHome: string): Promise<void> {
-    for (const name of await readdir(this.#directory).catch(() => [])) {
-      if (!NOT_COPIED.has(name)) await cp(join(this.#directory, name), join(codexHome, name), { recursive: true })
+  /** A whole copy, beside the template. Nothing is left of one that fails. */
+  async #makeCopy(): Promise<string> {
+    const copy = this.#draft()
+    await mkdir(copy, { mode: PRIVATE_MODE })
+    try {
+      const names = await readdir(this.#directory).catch(() => [])
+      const kept = names.filter((name) => !NOT_COPIED.has(name))
+      for (const name of kept) await cp(join(this.#directory, name), join(copy, name), { recursive: true })
+      return copy
+    } catch (error) {
+      await rm(copy, { recursive: true, force: true })
+      throw error
+    }
+  }
+
+  /**
+   * Makes a copy the home, in one step: a home that a crash left half filled would pass for one that has been used. A
+   * directory may be renamed onto an empty one, and only onto an empty one: nothing can be overwritten.
+   */
+  async #moveInto(codexHome: string, copy: string): Promise<boolean> {
+    try {
+      await rename(copy, codexHome)
+      return true
+    } catch {
+      await rm(copy, { recursive: true, force: true })
+      return false
     }
   }
 

@@ -28,13 +28,16 @@ export async function prepareUserDirectories(roots: DirectoryRoots, userId: stri
   const key = userKey(userId)
   const base = join(roots.dataDir, 'homes', key)
   const made = { codexHome: join(base, 'codex'), home: join(base, 'home'), workspace: join(roots.workspaceRoot, key) }
-  // codex watches /etc or $HOME more widely when the skills directory is missing, and then wakes for every change.
-  await mkdir(join(made.home, '.agents', 'skills'), { recursive: true, mode: PRIVATE_MODE })
-  await mkdir(made.codexHome, { recursive: true, mode: PRIVATE_MODE })
-  await mkdir(made.workspace, { recursive: true, mode: PRIVATE_MODE })
-  return {
-    codexHome: await realpath(made.codexHome),
-    home: await realpath(made.home),
-    workspace: await realpath(made.workspace)
-  }
+  await Promise.all([
+    // codex watches /etc or $HOME more widely when the skills directory is missing, and then wakes for every change.
+    mkdir(join(made.home, '.agents', 'skills'), { recursive: true, mode: PRIVATE_MODE }),
+    mkdir(made.codexHome, { recursive: true, mode: PRIVATE_MODE }),
+    mkdir(made.workspace, { recursive: true, mode: PRIVATE_MODE })
+  ])
+  const [codexHome, home, workspace] = await Promise.all([
+    realpath(made.codexHome),
+    realpath(made.home),
+    realpath(made.workspace)
+  ])
+  return { codexHome, home, workspace }
 }
