@@ -140,7 +140,8 @@ export async function buildApp(config: Config, options: AppOptions): Promise<Fas
   app.register(sessions, {
     approvalMode: config.approval.mode,
     requestTimeoutMs: config.requestTimeoutMs,
-    idleTimeoutMs: config.idleTimeoutMs
+    idleTimeoutMs: config.idleTimeoutMs,
+    memoryReserveBytes: config.memoryReserveBytes
   })
   app.register(connections)
   app.register(clients, { heartbeatMs: config.heartbeatMs, stallTimeoutMs: config.clientStallTimeoutMs })

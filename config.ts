@@ -54,7 +54,15 @@ export const EnvironmentSchema = Type.Object({
   MAX_PROCESSES: Type.Optional(Type.Integer({ description: 'codex processes at once; default by memory', minimum: 1 })),
   REQUEST_TIMEOUT_MS: milliseconds('How long codex may take to answer a request', 60_000, 100),
   IDLE_TIMEOUT_MS: milliseconds('A process with nothing to do for this long is stopped', 900_000, 100),
-  SHUTDOWN_TIMEOUT_MS: milliseconds('Everything is closed within this after SIGTERM', 5_000, 4_000),
+  MEMORY_RESERVE_BYTES: Type.Optional(
+    Type.Integer({
+      description:
+        'With less memory available, idle processes are stopped before IDLE_TIMEOUT_MS; default a 16th, 512 MiB at most',
+      minimum: 0
+    })
+  ),
+  DRAIN_TIMEOUT_MS: milliseconds('How long running turns may go on after SIGTERM; a second one ends the wait', 0),
+  SHUTDOWN_TIMEOUT_MS: milliseconds('Everything is closed within this after the drain', 5_000, 4_000),
   HEARTBEAT_MS: milliseconds('Interval of WebSocket pings; a dead socket is dropped within two', 30_000, 50),
   CLIENT_STALL_TIMEOUT_MS: milliseconds(
     'A client of whose backlog no byte can be sent for this long is closed (4408); a slow one is not',
@@ -97,6 +105,8 @@ export interface Config {
   maxProcesses: number
   requestTimeoutMs: number
   idleTimeoutMs: number
+  memoryReserveBytes: number
+  drainTimeoutMs: number
   shutdownTimeoutMs: number
   heartbeatMs: number
   clientStallTimeoutMs: number
@@ -129,6 +139,8 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>): C
     maxProcesses: vars.MAX_PROCESSES ?? defaultMaxProcesses(),
     requestTimeoutMs: vars.REQUEST_TIMEOUT_MS,
     idleTimeoutMs: vars.IDLE_TIMEOUT_MS,
+    memoryReserveBytes: vars.MEMORY_RESERVE_BYTES ?? Math.floor(Math.min(memoryLimit() / 16, 512 * MIB)),
+    drainTimeoutMs: vars.DRAIN_TIMEOUT_MS,
     shutdownTimeoutMs: vars.SHUTDOWN_TIMEOUT_MS,
     heartbeatMs: vars.HEARTBEAT_MS,
     clientStallTimeoutMs: vars.CLIENT_STALL_TIMEOUT_MS,
@@ -232,10 +244,14 @@ function readHost(vars: Environment, auth: AuthConfig, model: Config['model']): 
   return host
 }
 
-/** By half of the memory that this process may use: a container's limit counts, not the host's size. */
+/** By half of the memory that this process may use. */
 function defaultMaxProcesses(): number {
-  const limit = process.constrainedMemory() || Number.POSITIVE_INFINITY
-  return Math.max(4, Math.floor(Math.min(totalmem(), limit) / 2 / MEMORY_PER_PROCESS_BYTES))
+  return Math.max(4, Math.floor(memoryLimit() / 2 / MEMORY_PER_PROCESS_BYTES))
+}
+
+/** A container's limit counts, not the host's size. */
+function memoryLimit(): number {
+  return Math.min(totalmem(), process.constrainedMemory() || Number.POSITIVE_INFINITY)
 }
 
 interface EnvSchemaError extends Error {

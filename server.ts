@@ -5,13 +5,12 @@ import { buildApp } from './app.ts'
 import { type Config, loadConfig } from './config.ts'
 import { PortInUse } from './errors.ts'
 
+const DRAIN_SIGNALS = ['SIGTERM', 'SIGINT'] as const
+
 try {
   const config = loadConfig(process.env)
   const app = await buildApp(config, { env: process.env })
-  closeWithGrace({ delay: config.shutdownTimeoutMs, logger: app.log }, async ({ err }) => {
-    if (err) app.log.error({ err }, 'closing after an uncaught error')
-    await app.close()
-  })
+  endOnSignal(app, config)
   await listen(app, config)
   announce(app, config)
 } catch (error) {
@@ -19,6 +18,35 @@ try {
   const { code, message } = error as { code?: string; message: string }
   process.stderr.write(`cloud-codex: ${code?.startsWith('CC_') ? `${code}: ` : ''}${message}\n`)
   process.exit(1)
+}
+
+/**
+ * The first SIGTERM or SIGINT lets what runs finish, within DRAIN_TIMEOUT_MS, and then closes; the second ends the wait;
+ * one more ends the process at once, as does a second error. Everything else that ends a process closes at once.
+ */
+function endOnSignal(app: FastifyInstance, { drainTimeoutMs, shutdownTimeoutMs }: Config): void {
+  // Its delay counts from the close on, and it would take the second signal for the end of all patience.
+  const grace = closeWithGrace(
+    { delay: shutdownTimeoutMs, logger: app.log, skip: [...DRAIN_SIGNALS] },
+    async ({ err }) => {
+      if (err) app.log.error({ err }, 'closing after an uncaught error')
+      await app.close()
+    }
+  )
+  const drain = new AbortController()
+  let stage: 'serving' | 'draining' | 'closing' = 'serving'
+  const onSignal = async (signal: NodeJS.Signals) => {
+    if (stage === 'closing') {
+      app.log.error(`one more ${signal}, exiting`)
+      process.exit(1)
+    }
+    if (stage === 'draining') return drain.abort()
+    stage = 'draining'
+    await app.sessions.drain(drainTimeoutMs, drain.signal)
+    stage = 'closing'
+    await grace.close()
+  }
+  for (const signal of DRAIN_SIGNALS) process.on(signal, (received) => void onSignal(received))
 }
 
 async function listen(app: FastifyInstance, { host, port }: Config): Promise<void> {

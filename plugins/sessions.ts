@@ -2,10 +2,14 @@ import fp from 'fastify-plugin'
 import type { Settlement } from '../src/approvals/ledger-entry.ts'
 import { settlementEntry } from '../src/approvals/settlement-entry.ts'
 import { resolutionOnRecord } from '../src/approvals/settlement-record.ts'
+import { availableMemoryBytes } from '../src/codex/memory.ts'
 import { SessionJournal } from '../src/journal/session-journal.ts'
 import { type SessionsOptions as EngineOptions, Sessions } from '../src/session/sessions.ts'
 
-export type SessionsOptions = Pick<EngineOptions, 'approvalMode' | 'requestTimeoutMs' | 'idleTimeoutMs'>
+export type SessionsOptions = Pick<
+  EngineOptions,
+  'approvalMode' | 'requestTimeoutMs' | 'idleTimeoutMs' | 'memoryReserveBytes'
+>
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -26,6 +30,7 @@ export default fp<SessionsOptions>(
       store,
       documents,
       log: fastify.log,
+      availableMemoryBytes,
       forgetAfterMs: FORGET_AFTER_MS,
       openJournal: (userId, onPressure) => SessionJournal.open({ userId, writer, onPressure }),
       decide: (question, { userId, view }) => policy.decide(question, userId, view.workspace),

@@ -12,6 +12,7 @@ const healthRoutes: FastifyPluginAsyncTypebox<HealthRouteOptions> = async (fasti
   const store = fastify.getDecorator<FastifyInstance['store']>('store')
   const audit = fastify.getDecorator<FastifyInstance['audit']>('audit')
   const pool = fastify.getDecorator<FastifyInstance['pool']>('pool')
+  const sessions = fastify.getDecorator<FastifyInstance['sessions']>('sessions')
   const quiet = { logLevel: 'warn' } as const
 
   fastify.get(
@@ -36,7 +37,7 @@ const healthRoutes: FastifyPluginAsyncTypebox<HealthRouteOptions> = async (fasti
       schema: {
         operationId: 'getReady',
         tags: ['service'],
-        summary: 'Whether it can serve: the store answers and the audit log takes records',
+        summary: 'Whether it can serve: the store answers, the audit log takes records, it is not about to end',
         security: [],
         response: { 200: ref(ReadySchema), 503: ref(ReadySchema) }
       }
@@ -47,7 +48,7 @@ const healthRoutes: FastifyPluginAsyncTypebox<HealthRouteOptions> = async (fasti
         () => false
       )
       const isAuditUp = audit.unavailableReason === undefined
-      const isReady = isStoreUp && isAuditUp
+      const isReady = isStoreUp && isAuditUp && !sessions.isDraining
       return reply.code(isReady ? 200 : 503).send({
         status: isReady ? 'ready' : 'not ready',
         checks: { store: isStoreUp ? 'ok' : 'failing', audit: isAuditUp ? 'ok' : 'failing' },

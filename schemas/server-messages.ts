@@ -60,15 +60,24 @@ export type ApprovalEvent =
   | Pick<Static<typeof ApprovalReminderSchema>, 'type' | 'payload'>
   | Pick<Static<typeof ApprovalResolvedMessageSchema>, 'type' | 'payload'>
 
-/** `cold`: no process (the next request starts one); `failed`: it does not start, `reason` says why. */
+/**
+ * `cold`: no process (the next request starts one); `crashed`: it ended by itself (the same); `failed`: it does not
+ * start, or keeps ending, `reason` says why; `closing`: the gateway ends, nothing new starts.
+ */
 export const SessionStateNameSchema = stringEnum(['cold', 'ready', 'crashed', 'failed', 'closing'])
 export type SessionStateName = Static<typeof SessionStateNameSchema>
 
 export const SessionStateSchema = Type.Object({
   type: Type.Literal('session/state'),
   seq: Seq,
-  payload: Type.Object({ state: SessionStateNameSchema, reason: Type.Optional(Type.String()) })
+  payload: Type.Object({
+    state: SessionStateNameSchema,
+    reason: Type.Optional(Type.String()),
+    /** With `closing`: how long to wait, once the connection has been closed, before coming back. */
+    retryAfterMs: Type.Optional(Type.Integer({ minimum: 0 }))
+  })
 })
+export type SessionState = Static<typeof SessionStateSchema>['payload']
 
 /** Events `from` … `to` are gone; a session/snapshot follows. */
 export const SessionGapSchema = Type.Object({

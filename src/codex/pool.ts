@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
-import { PoolFull, ShuttingDown, withDetails } from '../../errors.ts'
+import { ConfigInvalid, ShuttingDown } from '../../errors.ts'
 import type { Launcher } from '../isolation/launcher.ts'
+import { makeDirectory } from '../isolation/make-directory.ts'
 import { startOrphanGuard } from '../isolation/orphan-guard.ts'
 import { killMarked } from '../isolation/process-tree.ts'
 import {
@@ -16,8 +17,8 @@ import { HomeTemplate } from './home-template.ts'
 import { CodexProcess, type ProcessHandlers } from './process.ts'
 import { writePromptRules } from './prompt-rules.ts'
 import { prepareShims } from './shims.ts'
+import { Slots } from './slots.ts'
 
-const POOL_RETRY_AFTER_S = 5
 const LOGIN_TIMEOUT_MS = 10_000
 
 interface StartHandlers extends ProcessHandlers {
@@ -51,13 +52,14 @@ export class ProcessPool {
   /** Of this gateway alone: its guard must not end the processes of the gateway that comes after it. */
   readonly #boot: string
   readonly #processes = new Set<CodexProcess>()
-  #reserved = 0
+  readonly #slots: Slots
   #shimDirectory = ''
   #endGuard = () => {}
   #closed = false
 
   constructor(options: PoolOptions) {
     this.#options = options
+    this.#slots = new Slots(options.maxProcesses)
     this.#template = new HomeTemplate(join(options.dataDir, `codex-home-${options.codexVersion}`))
     this.#instance = `${userKey(options.dataDir)}.`
     this.#boot = `${this.#instance}${randomBytes(4).toString('hex')}.`
@@ -65,19 +67,25 @@ export class ProcessPool {
 
   /** Processes that are starting, running or stopping. */
   get size(): number {
-    return this.#reserved
+    return this.#slots.taken
   }
 
   get maxProcesses(): number {
-    return this.#options.maxProcesses
+    return this.#slots.max
   }
 
   get launcher(): Launcher {
     return this.#options.launcher
   }
 
-  /** Ends what an earlier gateway on the same data directory left running. Returns how many processes that were. */
+  /**
+   * Ends what an earlier gateway on the same data directory left running. Returns how many processes that were. Throws
+   * ConfigInvalid when there can be no workspaces.
+   */
   async prepare(): Promise<number> {
+    await makeDirectory(this.#options.workspaceRoot).catch((error: Error) => {
+      throw new ConfigInvalid(`WORKSPACE_ROOT cannot be made: ${error.message}`)
+    })
     this.#shimDirectory = await prepareShims(this.#options.dataDir, this.#options.binary)
     const leftovers = await killMarked(this.#instance)
     this.#endGuard = startOrphanGuard(this.#boot, (reason) => this.#options.onGuardLost?.(reason))
@@ -102,19 +110,20 @@ export class ProcessPool {
   }
 
   /**
-   * Starts a user's process: directories, config, handshake, login. Throws PoolFull (all slots in use),
-   * ProcessStartFailed or ShuttingDown. The slot is free again when the process is gone. `signal` stops the process,
-   * also in the middle of its start.
+   * Starts a user's process: directories, config, handshake, login. With all slots in use, `makeRoom` is asked to end
+   * a process; false when it cannot. Throws PoolFull, ProcessStartFailed or ShuttingDown. The slot is free again when
+   * the process is gone. `signal` stops the process, also in the middle of its start.
    */
-  async start(userId: string, handlers: ProcessHandlers, signal?: AbortSignal): Promise<CodexProcess> {
+  async start(
+    userId: string,
+    handlers: ProcessHandlers,
+    signal?: AbortSignal,
+    makeRoom: () => Promise<boolean> = async () => false
+  ): Promise<CodexProcess> {
     if (this.#closed || signal?.aborted) throw new ShuttingDown()
-    const { maxProcesses } = this.#options
-    if (this.#reserved >= maxProcesses) {
-      throw withDetails(new PoolFull(maxProcesses), { retryAfter: POOL_RETRY_AFTER_S })
-    }
-    this.#reserved++
+    await this.#slots.take(makeRoom, signal)
     let release = () => {
-      this.#reserved--
+      this.#slots.release()
       release = () => {}
     }
     try {
@@ -136,8 +145,7 @@ export class ProcessPool {
     const directories = await this.prepareDirectories(userId)
     await this.#template.seed(directories.codexHome)
     const mark = this.#newMark()
-    await this.#writeConfig(directories, mark)
-    await writePromptRules(directories.codexHome)
+    await Promise.all([this.#writeConfig(directories, mark), writePromptRules(directories.codexHome)])
     if (signal?.aborted) throw new ShuttingDown()
     const process = this.#spawn(directories, mark, {
       ...handlers,
@@ -166,14 +174,10 @@ export class ProcessPool {
     const view = launcher.view(directories)
     const env = codexEnvironment({ directories: view, mark, shimDirectory: this.#shimDirectory, gatewayEnv })
     const child = launcher.launch({ argv: [binary, 'app-server'], env, directories })
-    const process = new CodexProcess(child, mark, {
-      ...handlers,
-      onExit: (exit) => {
-        this.#processes.delete(process)
-        handlers.onExit(exit)
-      }
-    })
+    const process = new CodexProcess(child, mark, handlers)
     this.#processes.add(process)
+    // With all that it left behind: a close in between has to wait for that, too.
+    void process.gone.then(() => this.#processes.delete(process))
     return process
   }
 

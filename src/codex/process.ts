@@ -21,15 +21,26 @@ const START_TIMEOUT_MS = 20_000
 const STDIN_END_GRACE_MS = 1_000
 const SIGTERM_GRACE_MS = 1_000
 const SIGKILL_GRACE_MS = 1_000
-const STDERR_KEPT_CHARS = 2_000
+const STDERR_KEPT_CHARS = 4_000
+const LAST_WORDS_CHARS = 300
+/**
+ * How long after an end of its own what the process left behind is looked for: the search reads all of /proc, and a
+ * start that follows at once should not have to share the machine with it.
+ */
+const SWEEP_DELAY_MS = 50
 
 export interface ProcessExit {
   code: number | null
   signal: NodeJS.Signals | null
   /** False when nobody had asked it to stop. */
   expected: boolean
-  /** The last of what it wrote to stderr; may hold command lines, so redact it before it goes anywhere. */
-  stderrTail: string
+  /** The last line that it wrote to stderr, redacted and shortened; '' when there is none. */
+  lastWords: string
+}
+
+/** What a person is told of an end: the signal or code, and the last line of stderr. */
+export function describeExit({ code, signal, lastWords }: ProcessExit): string {
+  return `${signal ?? `code ${code}`}${lastWords === '' ? '' : `: ${lastWords}`}`
 }
 
 export interface ProcessHandlers {
@@ -45,17 +56,25 @@ export interface ProcessHandlers {
 
 /** One `codex app-server` child: handshake, requests, and a stop that leaves nothing behind. */
 export class CodexProcess {
+  /** Resolves when the process and everything it started are gone, whoever ended it. */
+  readonly gone: Promise<void>
   readonly #child: ChildProcessWithoutNullStreams
   readonly #handlers: ProcessHandlers
   readonly #mark: string
   readonly #peer: RpcPeer
   readonly #lines = new LineSplitter(MAX_LINE_BYTES)
   readonly #onLine = (bytes: Buffer, start: number, end: number) => this.#peer.onLine(bytes, start, end)
+  /** The process itself is gone; something may still hold its pipes. */
   readonly #exited: Promise<void>
+  /** It is gone, and all that it wrote has been read. */
+  readonly #closed: Promise<void>
   #state: ProcessState = ProcessStates.STARTING
   #stderrTail = ''
   #spawnError: Error | undefined
   #stopping: Promise<void> | undefined
+  #onGone = () => {}
+  #sweep: NodeJS.Timeout | undefined
+  #endedByItself = false
 
   /** @param mark the PROCESS_MARK value that the child's environment carries; the stop finds stragglers by it */
   constructor(child: ChildProcessWithoutNullStreams, mark: string, handlers: ProcessHandlers) {
@@ -63,14 +82,22 @@ export class CodexProcess {
     this.#mark = mark
     this.#handlers = handlers
     this.#peer = new RpcPeer((line) => this.#write(line), handlers)
-    this.#exited = new Promise((resolve) => {
+    this.gone = new Promise((resolve) => {
+      this.#onGone = resolve
+    })
+    this.#closed = new Promise((resolve) => {
       child.once('close', (code, signal) => {
         this.#onClose(code, signal)
         resolve()
       })
     })
-    // 'close' waits for every holder of our pipes, so whatever the dead process left behind must go first.
-    child.once('exit', () => void killMarked(mark))
+    this.#exited = new Promise((resolve) => {
+      child.once('exit', () => {
+        this.#onExit()
+        resolve()
+      })
+      void this.#closed.then(resolve)
+    })
     // A spawn that fails emits 'error' and then 'close'; later errors (a failed kill) change nothing.
     child.on('error', (error) => {
       this.#spawnError ??= error
@@ -127,42 +154,51 @@ export class CodexProcess {
 
   /** Asks, then SIGTERM, then SIGKILL; resolves when the process and everything it started are gone. Idempotent. */
   stop(): Promise<void> {
-    this.#stopping ??= this.#stop()
+    this.#stopping ??= this.#stop().then(this.#onGone)
     return this.#stopping
   }
 
   async #stop(): Promise<void> {
+    clearTimeout(this.#sweep)
     if (this.#state !== ProcessStates.EXITED) this.#state = ProcessStates.STOPPING
     this.#child.stdin.end()
-    if (!(await this.#exitedWithin(STDIN_END_GRACE_MS))) {
+    if (!(await within(STDIN_END_GRACE_MS, this.#exited))) {
       this.#child.kill('SIGTERM')
-      if (!(await this.#exitedWithin(SIGTERM_GRACE_MS))) {
+      if (!(await within(SIGTERM_GRACE_MS, this.#exited))) {
         this.#child.kill('SIGKILL')
       }
     }
     await killMarked(this.#mark)
     // A straggler that held our pipes kept 'close' from coming; it is dead now.
-    if (await this.#exitedWithin(SIGKILL_GRACE_MS)) return
+    if (await within(SIGKILL_GRACE_MS, this.#closed)) return
     // Something without our mark holds them still: 'close' must come all the same, or the slot would never be free.
     this.#child.stdout.destroy()
     this.#child.stderr.destroy()
-    await this.#exitedWithin(SIGKILL_GRACE_MS)
+    await within(SIGKILL_GRACE_MS, this.#closed)
   }
 
-  async #exitedWithin(ms: number): Promise<boolean> {
-    const timer = new AbortController()
-    const late = delay(ms, false, { signal: timer.signal }).catch(() => false)
-    const exited = await Promise.race([this.#exited.then(() => true), late])
-    timer.abort()
-    return exited
+  #onExit(): void {
+    if (this.#stopping !== undefined) return
+    this.#endedByItself = true
+    // 'close' waits for every holder of our pipes, so what the dead process left behind must go for that, too.
+    this.#sweep = setTimeout(() => void this.stop(), SWEEP_DELAY_MS)
   }
 
   #describeFailure(error: Error): string {
     if (this.#spawnError) return this.#spawnError.message
     const { exitCode, signalCode } = this.#child
     if (exitCode === null && signalCode === null) return error.message
-    const lastWords = redact(this.#stderrTail).trim().split('\n').at(-1)
+    const lastWords = this.#lastWords()
     return `it ended with ${signalCode ?? `code ${exitCode}`}${lastWords ? ` (${lastWords})` : ''}`
+  }
+
+  #lastWords(): string {
+    // A line that has lost its beginning may have lost what marks a secret in it.
+    const isCut = this.#stderrTail.length === STDERR_KEPT_CHARS
+    const whole = isCut
+      ? this.#stderrTail.slice(this.#stderrTail.indexOf('\n') + 1 || STDERR_KEPT_CHARS)
+      : this.#stderrTail
+    return (redact(whole).trim().split('\n').at(-1) ?? '').slice(0, LAST_WORDS_CHARS)
   }
 
   #write(line: string): void {
@@ -181,9 +217,18 @@ export class CodexProcess {
   }
 
   #onClose(code: number | null, signal: NodeJS.Signals | null): void {
-    const expected = this.#state === ProcessStates.STOPPING
+    const expected = this.#state === ProcessStates.STOPPING && !this.#endedByItself
     this.#state = ProcessStates.EXITED
     this.#peer.close()
-    this.#handlers.onExit({ code, signal, expected, stderrTail: this.#stderrTail })
+    this.#handlers.onExit({ code, signal, expected, lastWords: this.#lastWords() })
   }
+}
+
+/** Whether it happens within `ms`. */
+async function within(ms: number, event: Promise<void>): Promise<boolean> {
+  const timer = new AbortController()
+  const late = delay(ms, false, { signal: timer.signal }).catch(() => false)
+  const happened = await Promise.race([event.then(() => true), late])
+  timer.abort()
+  return happened
 }

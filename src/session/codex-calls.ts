@@ -29,6 +29,8 @@ const MAX_DEPTH = 64
 
 /** For what is said to codex while an approval ends: its refusal must not wait for long. */
 const ASIDE_TIMEOUT_MS = 2_000
+/** For the question whether a process may be stopped: who waits for its place must not wait for long. */
+const TERMINALS_TIMEOUT_MS = 1_000
 
 export interface CodexCallsOptions {
   tracker: ThreadTracker
@@ -116,6 +118,25 @@ export class CodexCalls {
     await process.request(method, params, ASIDE_TIMEOUT_MS).catch(() => {
       // The turn ended meanwhile: there is nothing to stop, and nobody to be told.
     })
+  }
+
+  /**
+   * Whether a command that outlives its turn runs in a loaded thread. True also when codex does not say: a process that
+   * is too busy to answer is not idle. Never rejects.
+   */
+  async hasBackgroundTerminals(process: CodexProcess): Promise<boolean> {
+    const answers = this.#options.tracker.loadedThreads().map(async (threadId) => {
+      try {
+        const { data } = asObject(
+          await process.request('thread/backgroundTerminals/list', { threadId }, TERMINALS_TIMEOUT_MS)
+        )
+        return Array.isArray(data) && data.length > 0
+      } catch (error) {
+        // A refusal: codex has unloaded the thread meanwhile.
+        return !(error instanceof RpcError)
+      }
+    })
+    return (await Promise.all(answers)).includes(true)
   }
 
   async #loadThread(process: CodexProcess, threadId: string | undefined): Promise<void> {

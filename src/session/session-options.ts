@@ -2,8 +2,9 @@ import type { ApprovalResolved } from '../../schemas/approvals.ts'
 import type { ApprovalEvent } from '../../schemas/server-messages.ts'
 import type { PolicyVerdict, Settlement, StoredApproval } from '../approvals/ledger-entry.ts'
 import type { ApprovalMode } from '../codex/method-guards.ts'
-import type { ProcessPool } from '../codex/pool.ts'
+import type { CodexProcess, ProcessHandlers } from '../codex/process.ts'
 import type { Question } from '../codex/server-requests.ts'
+import type { Launcher } from '../isolation/launcher.ts'
 import type { UserDirectories } from '../isolation/user-directories.ts'
 import type { SessionJournal } from '../journal/session-journal.ts'
 import type { SessionState, StoredSession } from './session-state.ts'
@@ -23,7 +24,9 @@ export interface SessionLog {
 export interface SessionOptions {
   userId: string
   sessionId: string
-  pool: ProcessPool
+  launcher: Launcher
+  /** See ProcessPool.start. */
+  startProcess(userId: string, handlers: ProcessHandlers, signal: AbortSignal): Promise<CodexProcess>
   directories: UserDirectories
   journal: SessionJournal
   /** What lasts of the session, and what an earlier gateway left of it; see Session.recover. */

@@ -1,19 +1,21 @@
 import { setImmediate as nextLoop } from 'node:timers/promises'
-import { Forbidden, NotFound, PoolFull } from '../../errors.ts'
+import { Forbidden, NotFound } from '../../errors.ts'
 import type { Approval, ApprovalResolved, RespondBody, SessionRule } from '../../schemas/approvals.ts'
-import type { SessionStateName } from '../../schemas/server-messages.ts'
+import type { SessionState, SessionStateName } from '../../schemas/server-messages.ts'
 import { ApprovalLedger, type LedgerHandlers } from '../approvals/ledger.ts'
 import { type LeftoverHandlers, settleLeftovers } from '../approvals/leftovers.ts'
 import { SessionRules } from '../approvals/session-rules.ts'
 import { roleAtLeast } from '../codex/methods.ts'
-import type { ProcessExit } from '../codex/process.ts'
+import { describeExit, type ProcessExit } from '../codex/process.ts'
 import type { ServerCall } from '../codex/rpc-peer.ts'
 import { readServerRequest } from '../codex/server-requests.ts'
 import type { UserDirectories } from '../isolation/user-directories.ts'
 import type { Journal } from '../journal/journal.ts'
+import { Activity } from './activity.ts'
 import type { Actor, RequestResult } from './actor.ts'
 import { Broadcast } from './broadcast.ts'
 import type { ClientSink, ResumeFrom, SessionClient } from './client.ts'
+import { refuseNewWork } from './closing.ts'
 import { CodexCalls, refuseDeep } from './codex-calls.ts'
 import { interruptedTurnEvent } from './interrupted-turn.ts'
 import { ProcessKeeper } from './process-keeper.ts'
@@ -27,6 +29,7 @@ export class Session {
   readonly sessionId: string
   readonly directories: UserDirectories
   readonly view: UserDirectories
+  readonly activity: Activity
   readonly #options: SessionOptions
   readonly #approvals: LedgerHandlers & LeftoverHandlers
   readonly #ledger: ApprovalLedger
@@ -34,16 +37,15 @@ export class Session {
   readonly #broadcast: Broadcast
   readonly #calls: CodexCalls
   readonly #keeper: ProcessKeeper
-  #state: SessionStateName = 'cold'
-  #lastActiveAtMs = Date.now()
-  #inFlight = 0
+  #state: SessionState = { state: 'cold' }
+  #lastUsedAtMs = Date.now()
 
   constructor(options: SessionOptions) {
     this.#options = options
     this.userId = options.userId
     this.sessionId = options.sessionId
     this.directories = options.directories
-    this.view = options.pool.launcher.view(options.directories)
+    this.view = options.launcher.view(options.directories)
     this.#broadcast = new Broadcast(options.journal, () => ({
       threads: this.#tracker.summaries(),
       pendingApprovals: this.pendingApprovals()
@@ -75,7 +77,7 @@ export class Session {
     }
     this.#ledger = new ApprovalLedger(this.#approvals, new SessionRules(state, stored.rules))
     this.#keeper = new ProcessKeeper({
-      start: (handlers, signal) => options.pool.start(this.userId, handlers, signal),
+      start: (handlers, signal) => options.startProcess(this.userId, handlers, signal),
       onNotification: (method, bytes, start, end) => {
         if (readsMethod(method)) this.#tracker.onNotification(method, bytes.subarray(start, end))
         this.#broadcast.append('event', bytes, start, end)
@@ -83,38 +85,45 @@ export class Session {
       onRequest: (call) => this.#onServerRequest(call),
       onBatchEnd: () => this.#onBatchEnd(),
       onGarbage: (reason) => options.log.warn({ userId: this.userId, reason }, 'unreadable line from codex'),
-      onReady: () => this.#setState('ready'),
-      onStartFailed: (error) => {
-        if (!(error instanceof PoolFull)) this.#setState('failed', error.message)
+      onReady: () => {
+        this.activity.touch()
+        this.#setState({ state: 'ready' })
       },
+      onFailed: (error) => this.#setState({ state: 'failed', reason: error.message }),
       onEnd: (exit, reason) => this.#onProcessEnd(exit, reason)
+    })
+    this.activity = new Activity({
+      keeper: this.#keeper,
+      isWorking: () => this.#tracker.runningTurns > 0 || this.#ledger.pendingCount > 0,
+      hasBackgroundTerminals: (process) => this.#calls.hasBackgroundTerminals(process)
     })
   }
 
   get state(): SessionStateName {
-    return this.#state
+    return this.#state.state
   }
 
   get clientCount(): number {
     return this.#broadcast.clientCount
   }
 
-  get lastActiveAtMs(): number {
-    return this.#lastActiveAtMs
+  /** When somebody came for it, or its process did something. */
+  get lastUsedAtMs(): number {
+    return Math.max(this.#lastUsedAtMs, this.activity.lastActiveAtMs)
   }
 
   get hasProcess(): boolean {
     return this.#keeper.hasProcess
   }
 
-  /** Something waits or runs: a turn, an approval, a request, or a write to a store that is away. */
-  get isBusy(): boolean {
-    if (this.#inFlight > 0 || this.#options.state.isWriting) return true
-    return this.#tracker.runningTurns > 0 || this.#ledger.pendingCount > 0
+  /** Something is not written yet, as the store is away: it must not be taken out of memory. */
+  get isWriting(): boolean {
+    return this.#options.state.isWriting
   }
 
+  /** Somebody is about to use it. */
   touch(): void {
-    this.#lastActiveAtMs = Date.now()
+    this.#lastUsedAtMs = Date.now()
   }
 
   /** For readers; clients that stay {@link attach}. */
@@ -159,15 +168,17 @@ export class Session {
   }
 
   /**
-   * Attaches a client: session/ready first, then, with `from`, everything after that position, then live events. The
-   * process starts in the background; a start that fails is told as session/state.
+   * Attaches a client: session/ready first, then, with `from`, everything after that position, then live events. For a
+   * client without `from`, which is new here, the process starts in the background; a start that fails is told as
+   * session/state. One that comes back costs no process: its next request starts one.
    */
   attach(sink: ClientSink, from?: ResumeFrom): SessionClient {
     const client = this.#broadcast.attach(sink, { userId: this.userId, sessionId: this.sessionId }, from)
-    this.touch()
-    void this.#keeper.ensure().catch((error: Error) => {
-      this.#options.log.info({ userId: this.userId, err: error }, 'no codex process for a new client')
-    })
+    if (from === undefined) {
+      void this.#keeper.ensure().catch((error: Error) => {
+        this.#options.log.info({ userId: this.userId, err: error }, 'no codex process for a new client')
+      })
+    }
     return client
   }
 
@@ -180,15 +191,10 @@ export class Session {
    * loaded again if need be. Rejects with coded errors only.
    */
   async request(method: string, params: unknown, { roles, answersToolCalls }: Actor): Promise<RequestResult> {
-    this.touch()
     const { params: checked, dropped } = await this.#calls.guard(method, params, roles, answersToolCalls)
-    this.#inFlight++
-    try {
-      return { payload: await this.#calls.run(await this.#keeper.ensure(), method, checked), dropped }
-    } finally {
-      this.#inFlight--
-      this.touch()
-    }
+    if (this.#state.retryAfterMs !== undefined) refuseNewWork(method, this.#state.retryAfterMs)
+    const run = async () => this.#calls.run(await this.#keeper.ensure(), method, checked)
+    return { payload: await this.activity.request(run), dropped }
   }
 
   /**
@@ -205,9 +211,14 @@ export class Session {
     return this.#keeper.stop(reason)
   }
 
-  /** Ends the session: approvals settled, process stopped, clients closed. */
+  /** Tells the clients that the session is about to end, and when to come back: what runs goes on, nothing new starts. */
+  drain(reason: string, retryAfterMs: number): void {
+    this.#setState({ state: 'closing', reason, retryAfterMs })
+    this.#keeper.drain()
+  }
+
+  /** Ends the session: approvals settled, process stopped, clients closed. Call {@link drain} before. */
   async close(code: number, reason: string): Promise<void> {
-    this.#setState('closing', reason)
     await this.#ledger.settleAll({ kind: 'shutdown' })
     await this.#keeper.close(reason)
     // Requests that ended with the process are answered first.
@@ -235,7 +246,7 @@ export class Session {
   }
 
   #onBatchEnd(): void {
-    this.touch()
+    this.activity.touch()
     this.#broadcast.scheduleFlush()
   }
 
@@ -248,12 +259,14 @@ export class Session {
     else call.respondError(request.error)
   }
 
-  #onProcessEnd({ code, signal, expected }: ProcessExit, reason: string | undefined): void {
+  #onProcessEnd(exit: ProcessExit, reason: string | undefined): void {
+    const { expected, ...ended } = exit
     this.#tellInterrupted(Date.now())
-    if (!expected) this.#options.log.warn({ userId: this.userId, code, signal }, 'codex process ended unexpectedly')
-    void this.#ledger.settleAll({ kind: this.#state === 'closing' ? 'shutdown' : 'codex' })
-    if (expected) this.#setState('cold', reason)
-    else this.#setState('crashed', `codex ended (${signal ?? `code ${code}`}); the next request starts it again`)
+    void this.#ledger.settleAll({ kind: this.state === 'closing' ? 'shutdown' : 'codex' })
+    if (!expected) this.#options.log.warn({ userId: this.userId, ...ended }, 'codex process ended unexpectedly')
+    const crashed = `codex ended (${describeExit(exit)}); the next request starts it again`
+    if (!expected) this.#setState({ state: 'crashed', reason: crashed })
+    else this.#setState({ state: 'cold', ...(reason === undefined ? {} : { reason }) })
   }
 
   /** @param endedAtMs null when nobody was there to see it */
@@ -272,15 +285,16 @@ export class Session {
     void this.stopProcess('the audit log cannot be written')
   }
 
-  #setState(state: SessionStateName, reason?: string): void {
+  #setState(now: SessionState): void {
+    const { state, reason } = this.#state
     // Nothing opens a session again that is about to end.
-    if (this.#state === state || this.#state === 'closing') return
-    this.#state = state
-    this.#broadcast.emit('session/state', { state, ...(reason === undefined ? {} : { reason }) })
+    if (state === 'closing' || (state === now.state && reason === now.reason)) return
+    this.#state = now
+    this.#broadcast.emit('session/state', now)
   }
 
   #admit({ roles }: Actor): void {
-    this.touch()
+    this.activity.touch()
     if (!roleAtLeast(roles, 'user')) throw new Forbidden('A viewer may not decide')
   }
 }

@@ -1,21 +1,30 @@
 import { randomBytes } from 'node:crypto'
-import { ShuttingDown } from '../../errors.ts'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { ProcessPool } from '../codex/pool.ts'
+import type { CodexProcess, ProcessHandlers } from '../codex/process.ts'
 import type { DocumentStore } from '../stores/document-store.ts'
 import type { SessionStore } from '../stores/session-store.ts'
+import { CLOSING, closeReason, drawRetryAfterMs, shuttingDown } from './closing.ts'
+import { Reclaimer } from './reclaimer.ts'
 import { Session } from './session.ts'
 import type { SessionOptions } from './session-options.ts'
 import { SessionState, usersWithPendingApprovals } from './session-state.ts'
 
 /** How often sessions are looked over for idleness, at most. */
 const MAX_SWEEP_INTERVAL_MS = 30_000
-/** WebSocket close code "going away" and its reason, for clients of a gateway that ends. */
+/** WebSocket close code "going away" for clients of a gateway that ends. */
 const GOING_AWAY = 1001
+/** How often a drain looks whether all is done. */
+const DRAIN_POLL_MS = 50
+/** Processes that are taken back in one sweep while memory is short. */
+const RECLAIMED_PER_SWEEP = 3
 
 export interface SessionsOptions
   extends Pick<
     SessionOptions,
-    'pool' | 'approvalMode' | 'requestTimeoutMs' | 'log' | 'decide' | 'record' | 'recorded' | 'onApproval'
+    'approvalMode' | 'requestTimeoutMs' | 'log' | 'decide' | 'record' | 'recorded' | 'onApproval'
   > {
+  pool: ProcessPool
   store: SessionStore
   documents: DocumentStore
   openJournal(userId: string, onPressure: (isHigh: boolean) => void): Promise<SessionOptions['journal']>
@@ -23,6 +32,10 @@ export interface SessionsOptions
   idleTimeoutMs: number
   /** A session without clients and process is taken out of memory after this long. */
   forgetAfterMs: number
+  /** With less memory than this available, processes that are idle are stopped before their time. */
+  memoryReserveBytes: number
+  /** How much there is. Must not reject. */
+  availableMemoryBytes(): Promise<number>
 }
 
 /** All live sessions of this gateway, one per user. */
@@ -31,8 +44,13 @@ export class Sessions {
   readonly #sessions = new Map<string, Promise<Session>>()
   readonly #live = new Map<string, Session>()
   readonly #retiring = new Map<string, Promise<void>>()
+  readonly #reclaimer = new Reclaimer(() => this.list().map(({ activity }) => activity))
   readonly #sweepTimer: NodeJS.Timeout
-  #closed = false
+  /** When each session's clients may come back; set once the gateway is about to end. */
+  readonly #retryAfterMs = new WeakMap<Session, number>()
+  #leavingClients = 0
+  #isDraining = false
+  #isClosed = false
 
   constructor(options: SessionsOptions) {
     this.#options = options
@@ -40,15 +58,24 @@ export class Sessions {
     this.#sweepTimer = setInterval(() => this.#sweep(Date.now()), intervalMs)
   }
 
-  /** The user's session, opened if need be. Throws ShuttingDown or StoreUnavailable. */
+  /** Whether the gateway is about to end: no session is opened, no turn or thread is started any more. */
+  get isDraining(): boolean {
+    return this.#isDraining
+  }
+
+  /**
+   * The user's session, opened if need be. Throws StoreUnavailable, or ShuttingDown for a session that is not open
+   * when the gateway is about to end.
+   */
   open(userId: string): Promise<Session> {
-    if (this.#closed) return Promise.reject(new ShuttingDown())
     const known = this.#sessions.get(userId)
-    if (known) {
+    // Who lost the connection meanwhile may come back to a turn that may still finish, and to its approvals.
+    if (known && !this.#isClosed) {
       // Somebody is about to use it: it must not be retired meanwhile.
       known.then((session) => session.touch()).catch(() => {})
       return known
     }
+    if (this.#isDraining) return Promise.reject(shuttingDown(drawRetryAfterMs(this.#leavingClients)))
     const opening = this.#open(userId)
     this.#sessions.set(userId, opening)
     opening.catch(() => this.#sessions.delete(userId))
@@ -62,7 +89,7 @@ export class Sessions {
   async recover(): Promise<void> {
     const { documents, log } = this.#options
     const report = (error: Error): undefined => {
-      if (!this.#closed) log.error({ err: error }, 'approvals of an earlier gateway wait until their user comes back')
+      if (!this.#isClosed) log.error({ err: error }, 'approvals of an earlier gateway wait until their user comes back')
     }
     const userIds = await usersWithPendingApprovals(documents).catch(report)
     for (const userId of userIds ?? []) await this.open(userId).catch(report)
@@ -78,15 +105,43 @@ export class Sessions {
     return [...this.#live.values()]
   }
 
+  /**
+   * Refuses new work and tells the clients when to come back, then waits for the turns, approvals and requests there
+   * are: until they have ended, for `timeoutMs` at most, or until `signal` cuts it short.
+   */
+  async drain(timeoutMs: number, signal?: AbortSignal): Promise<void> {
+    this.#beginDrain()
+    const endMs = performance.now() + timeoutMs
+    while (performance.now() < endMs && !signal?.aborted && this.list().some(({ activity }) => activity.isBusy)) {
+      await delay(DRAIN_POLL_MS, undefined, signal && { signal }).catch(() => {})
+    }
+  }
+
   /** Settles what is pending, stops every process, closes every client. */
   async close(): Promise<void> {
-    this.#closed = true
+    this.#isClosed = true
+    this.#beginDrain()
     clearInterval(this.#sweepTimer)
     await Promise.allSettled(this.#sessions.values())
-    await Promise.all([
-      ...this.#retiring.values(),
-      ...this.list().map((session) => session.close(GOING_AWAY, 'the service is shutting down'))
-    ])
+    const closing = this.list().map((session) => {
+      const retryAfterMs = this.#retryAfterMs.get(session) ?? drawRetryAfterMs(this.#leavingClients)
+      return session.close(GOING_AWAY, closeReason(retryAfterMs))
+    })
+    await Promise.all([...this.#retiring.values(), ...closing])
+  }
+
+  #beginDrain(): void {
+    if (this.#isDraining) return
+    this.#isDraining = true
+    const sessions = this.list()
+    this.#leavingClients = sessions.reduce((sum, { clientCount }) => sum + clientCount, 0)
+    for (const session of sessions) this.#announceEnd(session)
+  }
+
+  #announceEnd(session: Session): void {
+    const retryAfterMs = drawRetryAfterMs(this.#leavingClients)
+    this.#retryAfterMs.set(session, retryAfterMs)
+    session.drain(CLOSING, retryAfterMs)
   }
 
   async #open(userId: string): Promise<Session> {
@@ -104,7 +159,8 @@ export class Sessions {
     const journal = await openJournal(userId, (isHigh) => this.#live.get(userId)?.holdOutput(isHigh))
     const session = new Session({
       ...rest,
-      pool,
+      launcher: pool.launcher,
+      startProcess: (user, handlers, signal) => this.#startProcess(user, handlers, signal),
       directories,
       journal,
       state,
@@ -114,21 +170,42 @@ export class Sessions {
     })
     await session.recover()
     this.#live.set(userId, session)
+    if (this.#isDraining) this.#announceEnd(session)
     return session
   }
 
+  #startProcess(userId: string, handlers: ProcessHandlers, signal: AbortSignal): Promise<CodexProcess> {
+    // Beside the start, not before it: the file system's answer is not worth a wait.
+    void this.#relieveMemory(1)
+    return this.#options.pool.start(userId, handlers, signal, () =>
+      this.#reclaimer.reclaim('idle, its place was needed')
+    )
+  }
+
+  async #relieveMemory(count: number): Promise<void> {
+    for (let n = 0; n < count; n++) {
+      if ((await this.#options.availableMemoryBytes()) >= this.#options.memoryReserveBytes) return
+      if (!(await this.#reclaimer.reclaim('idle, its memory was needed'))) return
+    }
+  }
+
   #sweep(nowMs: number): void {
+    void this.#relieveMemory(RECLAIMED_PER_SWEEP)
+    const { idleTimeoutMs, forgetAfterMs } = this.#options
     for (const session of this.#live.values()) {
-      const idleMs = nowMs - session.lastActiveAtMs
-      if (session.isBusy || idleMs < this.#options.idleTimeoutMs) continue
-      if (session.hasProcess) void session.stopProcess('idle')
-      else if (session.clientCount === 0 && idleMs > this.#options.forgetAfterMs) this.#retire(session)
+      const { activity, hasProcess } = session
+      const idleMs = nowMs - activity.lastActiveAtMs
+      if (activity.isBusy || idleMs < idleTimeoutMs) continue
+      // A process that has not said for as long again whether it is idle does not answer at all.
+      if (hasProcess) void (idleMs < 2 * idleTimeoutMs ? activity.hibernate('idle') : session.stopProcess('idle'))
+      else if (nowMs - session.lastUsedAtMs > forgetAfterMs) this.#retireUnused(session)
     }
   }
 
   /** Takes a session that nobody uses out of memory. The user's next one waits until its journal is closed. */
-  #retire(session: Session): void {
-    const { userId } = session
+  #retireUnused(session: Session): void {
+    const { userId, clientCount, isWriting } = session
+    if (clientCount > 0 || isWriting) return
     this.#live.delete(userId)
     this.#sessions.delete(userId)
     const retiring = session.retire().finally(() => {

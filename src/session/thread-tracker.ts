@@ -77,6 +77,11 @@ export class ThreadTracker {
     return this.#loaded.has(threadId)
   }
 
+  /** The ids of the threads that the process has loaded. */
+  loadedThreads(): string[] {
+    return [...this.#loaded]
+  }
+
   /** Takes a thread as codex describes it. Resolves when what lasts of it is durable; rejects when it cannot be now. */
   async onDescribed(description: JsonObject, isLoaded: boolean): Promise<void> {
     const { id, name, preview, ephemeral, status } = description
