@@ -110,7 +110,7 @@ async function killAndResume(t: Test, house: House, text: string, lastWord: Last
   const killedAtMs = performance.now()
   house.gateway.child.kill('SIGKILL')
   await house.gateway.exited
-  await live.until(() => false, 'the end of the connection')
+  await live.untilOrEnd(() => false, 'the end of the connection')
   const had = live.ledger.position
   const mustBeThere = live.ledger.newestBy(killedAtMs - DURABLE_AFTER_MS) ?? firstSeq - 1
 

@@ -16,6 +16,8 @@ const MAX_GROWTH_BYTES = 64 * MIB
 /** In pairs, one without and one with the client that does not read. */
 const SPEED_ROUNDS = isFull ? 5 : 1
 const MIN_SPEED_RATIO = 0.9
+/** About a megabyte. */
+const SOME_EVENTS = 4_000
 const LINES = { CODEX_BIN: resolve('test/support/fake-codex-lines.sh') }
 /** Neither rule may end the client that is looked at. */
 const PATIENT = { HEARTBEAT_MS: '2000000000', CLIENT_STALL_TIMEOUT_MS: '2000000000' }
@@ -27,7 +29,8 @@ t.test('a client that reads nothing, with bounds above what it misses, on the em
   readsNothing(t, { ...LINES, ...PATIENT, ...WIDE })
 )
 
-t.test('a client that reads nothing, with bounds above what it misses, on Redis', { skip: redisMissing }, async (t) => {
+const redisSkipped = redisMissing || (!isFull && 'with FULL=1')
+t.test('a client that reads nothing, with bounds above what it misses, on Redis', { skip: redisSkipped }, async (t) => {
   const redis = await startRedis()
   t.teardown(() => redis.stop())
   await readsNothing(t, { ...LINES, ...PATIENT, ...WIDE, REDIS_URL: redis.url })
@@ -136,12 +139,11 @@ t.test(
     slow.raw.pause()
     await reader.flood(threadId, 60_000)
     const startMs = performance.now()
-    // The other one takes a little now and then: it is slow, and it moves.
+    // The other one takes some now and then: it is slow, and it moves. Much less would not show: the kernel lets the
+    // sender go on only when a third of its buffer is free.
     while (app.websocketServer.clients.size === 3 && performance.now() - startMs < 10 * stallMs) {
-      slow.raw.resume()
-      await delay(10)
-      slow.raw.pause()
-      await delay(stallMs / 10)
+      await slow.take(SOME_EVENTS)
+      await delay(stallMs / 4)
     }
     const closedAfterMs = Math.round(performance.now() - startMs)
     t.equal(app.websocketServer.clients.size, 2, `closed ${closedAfterMs} ms after the flood`)

@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
 import { WebSocket } from 'ws'
 import type { CuttableProxy } from './cuttable-proxy.ts'
 import { type ConnectionCheck, EventLedger, type Numbered, type SeqRange } from './event-ledger.ts'
@@ -18,7 +19,9 @@ export interface ConnectPlan {
  */
 export type Cut = 'clean' | 'abrupt' | 'half-open' | 'overlap'
 
-const ANSWER_TIMEOUT_MS = 60_000
+/** A million events take a while to read. */
+const ANSWER_TIMEOUT_MS = process.env.FULL === '1' ? 300_000 : 60_000
+const TAKE_PAUSE_MS = 50
 const RESUME_ID = 'resume'
 const DELTA = /delta$/i
 
@@ -127,7 +130,7 @@ export class ReconnectingClient {
     const requestId = `req-${++this.#requests}`
     this.#socket?.send(JSON.stringify({ type, requestId, payload }))
     const answered = () => this.others.find((other) => other.requestId === requestId)
-    await this.until(() => answered() !== undefined, type)
+    await this.untilOrEnd(() => answered() !== undefined, type)
     return answered()
   }
 
@@ -138,13 +141,28 @@ export class ReconnectingClient {
     return turnId
   }
 
+  /** Reads from a paused connection until so many events more have come, or none are left to come for a moment. */
+  async take(events: number): Promise<void> {
+    const enough = this.arrived + events
+    this.raw.resume()
+    for (let before = -1; this.arrived < enough && this.arrived > before; await delay(TAKE_PAUSE_MS))
+      before = this.arrived
+    this.raw.pause()
+  }
+
   /** Looks again whether what is waited for is there. */
   wake(): void {
     this.#settle()
   }
 
-  /** Resolves when `isDone`, or when the connection has ended. Rejects after a minute without either. */
-  until(isDone: () => boolean, what: string): Promise<void> {
+  /** Resolves when `isDone`; rejects when the connection ends before, or when it takes too long. */
+  async until(isDone: () => boolean, what: string): Promise<void> {
+    await this.untilOrEnd(isDone, what)
+    if (!isDone()) throw new Error(`the connection ended before ${what}; at ${this.ledger.position}`)
+  }
+
+  /** Resolves when `isDone`, or when the connection has ended. Rejects when it takes too long. */
+  untilOrEnd(isDone: () => boolean, what: string): Promise<void> {
     if (isDone() || !this.isOpen) return Promise.resolve()
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
