@@ -62,6 +62,7 @@ t.test('with a shared secret', async (t) => {
     const secret = new TextEncoder().encode(TEST_SECRET)
     const sign = (payload: JWTPayload, alg = 'HS256') => new SignJWT(payload).setProtectedHeader({ alg }).sign(secret)
     const [header, payload, signature] = good.split('.')
+    const connected = await connect(t, { protocols: ['bearer', good] })
     const swapped = Buffer.from(JSON.stringify({ sub: 'bob', ...claims, exp: inAnHour() })).toString('base64url')
     for (const [name, token] of [
       ['none', new UnsecuredJWT({ sub: 'alice', ...claims, exp: inAnHour() }).encode()],
@@ -85,7 +86,10 @@ t.test('with a shared secret', async (t) => {
       t.equal(response.statusCode, 401, name)
       t.equal(response.json().error.code, 'CC_UNAUTHORIZED')
       await t.rejects(connect(t, { protocols: ['bearer', token] }), new Error('HTTP 401'), name)
+      const refusal = { type: 'error', payload: { code: 'CC_UNAUTHORIZED' } }
+      t.match(await connected.request('auth/refresh', { token }), refusal, `${name}, to renew with`)
     }
+    t.ok(await connected.call('auth/refresh', { token: good }))
     t.equal(await statusOf(gateway, good), 200)
     t.equal((await app.inject('/api/audit')).statusCode, 401)
     t.equal((await app.inject({ url: '/api/audit', headers: { authorization: `Basic ${good}` } })).statusCode, 401)
@@ -203,6 +207,8 @@ t.test('with the keys of a JWKS address', async (t) => {
     const rsaKey = keys.get('RS256')?.publicKey as CryptoKey
     const pem = await exportSPKI(rsaKey)
     const modulus = Buffer.from((await exportJWK(rsaKey)).n ?? '', 'base64url')
+    const good = await sign('RS256', 'RS256', keyOf('RS256'))
+    const client = await TestClient.connect(t, `ws://${gateway.address}/ws`, { protocols: ['bearer', good] })
     for (const [name, token] of [
       ['HS256 with the public key as the secret', await sign('HS256', 'RS256', new TextEncoder().encode(pem))],
       ['the same without its last line end', await sign('HS256', 'RS256', new TextEncoder().encode(pem.trim()))],
@@ -218,8 +224,13 @@ t.test('with the keys of a JWKS address', async (t) => {
       ]
     ] as const) {
       t.equal(await statusOf(gateway, token), 401, name)
+      const refusal = { type: 'error', payload: { code: 'CC_UNAUTHORIZED' } }
+      t.match(await client.request('auth/refresh', { token }), refusal, `${name}, to renew with`)
     }
-    t.equal(await statusOf(gateway, await sign('RS256', 'RS256', keyOf('RS256'))), 200)
+    t.equal(await statusOf(gateway, good), 200)
+    for (const alg of algorithms) {
+      t.ok(await client.call('auth/refresh', { token: await sign(alg, alg, keyOf(alg)) }), `${alg} renews`)
+    }
   })
 
   await t.test('a key that the address names later is found', async (t) => {

@@ -145,6 +145,17 @@ t.test('on /ws', async (t) => {
     async (t) => {
       const large = await answerTo(`{"type":"ping","payload":{"x":"${'x'.repeat(17 * 1024 * 1024)}"}}`)
       t.match(large, { type: 'error', payload: { code: 'CC_TOO_LARGE', message: /16777216/ } })
+      const fill = `{"x":"${'x'.repeat(17 * 1024 * 1024)}","requestId":"not this"}`
+      for (const [text, requestId] of [
+        [`{"requestId":"first","payload":${fill}}`, 'first'],
+        [`{ "type": "ping", "requestId": "aft\\"er", "payload": ${fill} }`, 'aft"er'],
+        [`{"type":"ping","payload":${fill},"requestId":"last"}\n`, 'last'],
+        [`{"type":"ping","payload":${fill}}`, undefined],
+        [`{"type":"ping","payload":${fill},"requestId":7}`, undefined]
+      ] as const) {
+        const refused = await answerTo(text)
+        t.match({ ...refused, id: refused.requestId }, { payload: { code: 'CC_TOO_LARGE' }, id: requestId })
+      }
 
       const other = await TestClient.connect(t, `ws://${address}/ws?userId=alice`)
       other.socket.send('x'.repeat(33 * 1024 * 1024))

@@ -6,6 +6,8 @@ import type { Session } from '../../src/session/session.ts'
 import { ConnectionWatch, type WatchedConnection } from './connection-watch.ts'
 import { WebSocketConnection } from './web-socket-connection.ts'
 
+export type { WatchedConnection } from './connection-watch.ts'
+
 /** How late a stall or the end of a token may be noticed. */
 const MAX_LOOK_INTERVAL_MS = 1_000
 
@@ -53,7 +55,8 @@ export default fp<ClientsOptions>(
       ignore: (connection) => watch.delete(connection)
     })
 
-    const heartbeat = setInterval(() => watch.beat(), heartbeatMs)
+    // After what has come in while the gateway was busy: an answer that nobody has read yet counts.
+    const heartbeat = setInterval(() => setImmediate(() => watch.beat()), heartbeatMs)
     const look = setInterval(
       () => watch.look(performance.now(), Date.now()),
       Math.min(stallTimeoutMs / 4, MAX_LOOK_INTERVAL_MS)
