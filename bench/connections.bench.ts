@@ -1,6 +1,6 @@
 import type { ChildProcess } from 'node:child_process'
 import { setTimeout as delay } from 'node:timers/promises'
-import { judge, spread } from './support/figures.ts'
+import { describeMachine, judge, spread } from './support/figures.ts'
 import { startGateway } from './support/gateway.ts'
 import { compileNative, Sink } from './support/native.ts'
 import { forkModule, nextMessage, rssKib, scratchDirectory, stop } from './support/processes.ts'
@@ -16,6 +16,7 @@ const COLLECTIONS = 3
 const GOAL = 1.35
 const COLLECT = ['--expose-gc', '--import', new URL('./support/collect.ts', import.meta.url).href]
 
+describeMachine()
 const root = scratchDirectory()
 const programs = compileNative(root)
 

@@ -5,8 +5,9 @@ import { locateCodexBinary } from '../src/codex/binary.ts'
 import { writeCodexConfig } from '../src/codex/config-file.ts'
 import { codexEnvironment } from '../src/codex/environment.ts'
 import { prepareShims } from '../src/codex/shims.ts'
-import { judge, spread } from './support/figures.ts'
+import { describeMachine, judge, spread } from './support/figures.ts'
 import type { FloodOrder, FloodResult } from './support/flood-client.ts'
+import { MODEL, startGateway } from './support/gateway.ts'
 import {
   codexChildOf,
   cpuMs,
@@ -22,8 +23,8 @@ import {
 const ROUNDS = Number(process.env.ROUNDS ?? 9)
 const DELTAS = Number(process.env.DELTAS ?? 20_000)
 const GOAL = 0.97
-const MODEL = 'gpt-5.5'
 
+describeMachine()
 const root = scratchDirectory()
 const binary = locateCodexBinary()
 const PATH = process.env.PATH ?? ''
@@ -38,16 +39,11 @@ interface Round extends FloodResult {
   cpuMicrosPerDelta: Record<string, number>
 }
 
-async function startGateway(baseUrl: string): Promise<Side & { gateway: ChildProcess }> {
-  const port = await freePort()
-  const variables = { DATA_DIR: join(root, 'data'), PORT: String(port), MODEL_BASE_URL: baseUrl, MODEL }
-  const profile = process.env.CPU_PROF === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${process.env.CPU_PROF}`]
-  const gateway = forkModule('../../server.ts', [], variables, profile)
-  await listening(port)
+async function startOurs(baseUrl: string): Promise<Side & { gateway: ChildProcess }> {
+  const { child: gateway, pid, port } = await startGateway(root, { MODEL_BASE_URL: baseUrl })
   const client = forkModule('./flood-client.ts', ['gateway', `ws://127.0.0.1:${port}/ws?userId=bench`, ''])
   await nextMessage(client)
   await order(client, 1)
-  const pid = gateway.pid as number
   return { gateway, client, processes: { codex: codexChildOf(pid), gateway: pid } }
 }
 
@@ -101,7 +97,7 @@ function report(name: string, rounds: readonly Round[]): void {
 
 const model = forkModule('./model.ts', [])
 const baseUrl = await nextMessage<string>(model)
-const { gateway, ...ours } = await startGateway(baseUrl)
+const { gateway, ...ours } = await startOurs(baseUrl)
 const direct = await startDirect(baseUrl)
 
 const rounds: { direct: Round; ours: Round }[] = []

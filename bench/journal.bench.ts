@@ -5,7 +5,7 @@ import { SessionJournal } from '../src/journal/session-journal.ts'
 import type { JournalStore, StoredJournal } from '../src/stores/journal-store.ts'
 import { LmdbJournalStore } from '../src/stores/lmdb-journal-store.ts'
 import { RedisJournalStore } from '../src/stores/redis-journal-store.ts'
-import { judge, spread } from './support/figures.ts'
+import { describeMachine, judge, spread } from './support/figures.ts'
 import { cpuMs, scratchDirectory } from './support/processes.ts'
 import { startRedis } from './support/redis.ts'
 
@@ -26,6 +26,7 @@ const LINE = Buffer.from(
     '3333-74b0-b8c1-16a53caecca5","itemId":"msg_1","delta":"tok000000 "},"emittedAtMs":1795329410853}'
 )
 
+describeMachine()
 const root = scratchDirectory()
 
 /** Takes everything and keeps nothing: what the journal costs without its store. */

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { judge, spread } from './support/figures.ts'
+import { describeMachine, judge, spread } from './support/figures.ts'
 import { startGateway } from './support/gateway.ts'
 import type { PaceAnswer, PaceOrder } from './support/pace-client.ts'
 import { codexChildrenOf, cpuMs, forkModule, nextMessage, scratchDirectory, stop } from './support/processes.ts'
@@ -11,6 +11,7 @@ const WINDOW_MS = Number(process.env.WINDOW_MS ?? 10_000)
 const GOAL = 0.08
 const WARM_UP_S = 3
 
+describeMachine()
 const root = scratchDirectory()
 const model = forkModule('./paced-model.ts', [String(DELTAS_PER_SECOND)])
 const MODEL_BASE_URL = await nextMessage<string>(model)

@@ -1,4 +1,4 @@
-import { judge, spread } from './support/figures.ts'
+import { describeMachine, judge, spread } from './support/figures.ts'
 import { startGateway } from './support/gateway.ts'
 import { compileNative, relayRound, Sink } from './support/native.ts'
 import { cpuMs, scratchDirectory, stop } from './support/processes.ts'
@@ -18,6 +18,7 @@ interface Round {
   eventsPerSecond: number
 }
 
+describeMachine()
 const root = scratchDirectory()
 const programs = compileNative(root)
 const gateway = await startGateway(root, {

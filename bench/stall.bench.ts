@@ -1,4 +1,4 @@
-import { judge, spread } from './support/figures.ts'
+import { describeMachine, judge, spread } from './support/figures.ts'
 import { startGateway } from './support/gateway.ts'
 import { compileNative, Sink, type SinkReport } from './support/native.ts'
 import { rssKib, scratchDirectory, stop } from './support/processes.ts'
@@ -14,6 +14,7 @@ const CAP_MIB = 64
 const SAMPLE_MS = 100
 const THREAD_ID = '01a20200-22ec-74b0-b8c1-16a53caecca5'
 
+describeMachine()
 const root = scratchDirectory()
 const programs = compileNative(root)
 const gateway = await startGateway(root, {

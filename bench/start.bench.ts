@@ -6,7 +6,7 @@ import { ProcessPool } from '../src/codex/pool.ts'
 import { CodexProcess, type ProcessHandlers } from '../src/codex/process.ts'
 import { readCodexVersion } from '../src/codex/version.ts'
 import { noneLauncher } from '../src/isolation/none-launcher.ts'
-import { judge, spread } from './support/figures.ts'
+import { describeMachine, judge, spread } from './support/figures.ts'
 import { scratchDirectory } from './support/processes.ts'
 
 const ROUNDS = Number(process.env.ROUNDS ?? 15)
@@ -15,6 +15,7 @@ const REQUEST_TIMEOUT_MS = 30_000
 /** Nobody listens there: a start must not need the model. */
 const BASE_URL = 'http://127.0.0.1:1/v1'
 
+describeMachine()
 const root = scratchDirectory()
 const binary = locateCodexBinary()
 const PATH = process.env.PATH ?? ''

@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { BareCodexHome } from './support/bare-codex.ts'
 import { BenchClient } from './support/client.ts'
-import { judge, spread } from './support/figures.ts'
+import { describeMachine, judge, spread } from './support/figures.ts'
 import { type BenchGateway, startGateway } from './support/gateway.ts'
 import { codexChildrenOf, forkModule, nextMessage, scratchDirectory, stop } from './support/processes.ts'
 
@@ -18,6 +18,7 @@ const SHORT_TURN = 'flood: 20'
 /** Runs for seconds: it is killed in the middle. */
 const LONG_TURN = 'flood: 10000'
 
+describeMachine()
 const root = scratchDirectory()
 const model = forkModule('./paced-model.ts', [String(DELTAS_PER_SECOND)])
 const MODEL_BASE_URL = await nextMessage<string>(model)

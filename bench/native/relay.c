@@ -8,9 +8,11 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -90,6 +92,8 @@ static void send_all(int client, const char *bytes, size_t length) {
 
 int main(int count, char **arguments) {
   if (count < 3 || atoi(arguments[2]) > MAX_CLIENTS) return 2;
+  /* It would wait for its clients for ever when the benchmark ends before they come. */
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
   int wanted = atoi(arguments[2]), clients[MAX_CLIENTS], server = listen_on(atoi(arguments[1]));
   for (int at = 0; at < wanted;) {
     clients[at] = accept_client(server);

@@ -15,40 +15,41 @@ import { MODEL } from './gateway.ts'
 const REQUEST_TIMEOUT_MS = 30_000
 const PATH = process.env.PATH ?? ''
 
+const newMark = () => `bench-${randomBytes(8).toString('hex')}`
+
 /** A home with the profile that the gateway gives its processes, and nobody between codex and whoever starts it. */
 export class BareCodexHome {
   readonly binary = locateCodexBinary()
   readonly directories: UserDirectories
-  readonly env: Record<string, string>
-  readonly #mark: string
+  readonly #shimDirectory: string
 
-  private constructor(directories: UserDirectories, env: Record<string, string>, mark: string) {
+  private constructor(directories: UserDirectories, shimDirectory: string) {
     this.directories = directories
-    this.env = env
-    this.#mark = mark
+    this.#shimDirectory = shimDirectory
   }
 
   /** Makes the home under `base`. */
   static async create(base: string, baseUrl: string): Promise<BareCodexHome> {
     const directories = { codexHome: join(base, 'codex'), home: join(base, 'home'), workspace: join(base, 'workspace') }
-    const mark = `bench-${randomBytes(8).toString('hex')}`
     for (const directory of Object.values(directories)) mkdirSync(directory, { recursive: true, mode: 0o700 })
     await writeCodexConfig(directories.codexHome, {
       provider: { kind: 'custom', baseUrl, requiresLogin: false },
       model: MODEL,
       workspace: directories.workspace,
-      mark,
+      mark: newMark(),
       commandPath: PATH
     })
-    const shimDirectory = await prepareShims(base, locateCodexBinary())
-    const env = codexEnvironment({ directories, mark, shimDirectory, gatewayEnv: { PATH } })
-    return new BareCodexHome(directories, env, mark)
+    return new BareCodexHome(directories, await prepareShims(base, locateCodexBinary()))
   }
 
   /** Spawns codex on stdio; resolves when it has answered initialize. */
   async start(): Promise<BareCodex> {
-    const child = spawn(this.binary, ['app-server'], { cwd: this.directories.workspace, env: this.env })
-    const codex = new BareCodex(child, this.#mark, this.directories.workspace)
+    // Of this process alone: what ends after the one before it looks for that one's mark.
+    const mark = newMark()
+    const { directories } = this
+    const env = codexEnvironment({ directories, mark, shimDirectory: this.#shimDirectory, gatewayEnv: { PATH } })
+    const child = spawn(this.binary, ['app-server'], { cwd: directories.workspace, env })
+    const codex = new BareCodex(child, mark, directories.workspace)
     await codex.process.initialize('0', REQUEST_TIMEOUT_MS)
     return codex
   }

@@ -1,3 +1,5 @@
+import { availableParallelism, loadavg } from 'node:os'
+
 /** The middle value; of an even number of values the mean of the middle two. NaN when there are none. */
 export function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b)
@@ -21,4 +23,10 @@ export function judge(what: string, ratios: readonly number[], goal: { atLeast?:
     `${isMet ? 'MET   ' : 'MISSED'} ${what}: ${spread(ratios, 3)} over ${ratios.length} rounds, goal ${bound}`
   )
   if (!isMet) process.exitCode = 1
+}
+
+/** One line on the machine, to be printed before anything runs: figures of a busy one do not count. */
+export function describeMachine(): void {
+  const load = (loadavg()[0] as number).toFixed(2)
+  console.log(`${availableParallelism()} cores, load average at the start ${load}, Node ${process.versions.node}`)
 }
