@@ -6,6 +6,7 @@ import { MessageDoor } from '../../src/session/message-door.ts'
 import type { Session } from '../../src/session/session.ts'
 import type { Auth } from '../auth.ts'
 import type { ConnectionWatch, WatchedConnection } from './connection-watch.ts'
+import { sentBytes } from './sent-bytes.ts'
 
 /** Messages of one client that are worked on at once; the rest waits in its socket, not in our memory. */
 const MAX_IN_WORK = 64
@@ -14,9 +15,6 @@ const MAX_UNREAD_BYTES = 1024 * 1024
 
 const kConnection = Symbol('connection')
 type OwnedSocket = WebSocket & { [kConnection]: WebSocketConnection }
-
-/** A socket of node:net. What libuv holds of it is not told by its public properties. */
-type RawSocket = Socket & { _handle?: { bytesWritten: number; writeQueueSize: number } | null }
 
 interface Message {
   data: Buffer
@@ -34,7 +32,7 @@ export interface WebSocketServices {
  */
 export class WebSocketConnection implements ClientSink, WatchedConnection {
   readonly #socket: WebSocket
-  readonly #raw: RawSocket
+  readonly #raw: Socket
   readonly #session: Session
   readonly #watch: ConnectionWatch
   readonly #client: SessionClient
@@ -94,9 +92,7 @@ export class WebSocketConnection implements ClientSink, WatchedConnection {
   }
 
   get sentBytes(): number {
-    const handle = this.#raw._handle
-    // By the handle: a large write counts as unsent as a whole until its last byte is gone, however well it moves.
-    return handle ? handle.bytesWritten - handle.writeQueueSize : this.#raw.bytesWritten - this.#raw.writableLength
+    return sentBytes(this.#raw)
   }
 
   get receivedBytes(): number {

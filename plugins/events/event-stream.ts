@@ -7,11 +7,10 @@ import { readHead } from '../../src/journal/message-head.ts'
 import type { ClientSink, ResumeFrom, SessionClient } from '../../src/session/client.ts'
 import type { Session } from '../../src/session/session.ts'
 import { ThreadFilter } from '../../src/session/thread-filter.ts'
+import type { WatchedConnection } from '../clients/index.ts'
+import { sentBytes } from '../clients/sent-bytes.ts'
 
 type Clients = FastifyInstance['clients']
-type WatchedConnection = Parameters<Clients['watch']>[0]
-/** A socket of node:net. What libuv holds of it is not told by its public properties. */
-type RawSocket = Socket & { _handle?: { bytesWritten: number; writeQueueSize: number } | null }
 
 export interface EventStreamFrom {
   from: ResumeFrom | undefined
@@ -35,7 +34,7 @@ const PICTURES = new Set(['session/ready', 'session/snapshot'])
  */
 export class EventStream implements ClientSink, WatchedConnection {
   readonly #raw: ServerResponse
-  readonly #socket: RawSocket
+  readonly #socket: Socket
   readonly #clients: Clients
   readonly #session: Session
   readonly #client: SessionClient
@@ -107,9 +106,7 @@ export class EventStream implements ClientSink, WatchedConnection {
   }
 
   get sentBytes(): number {
-    const handle = this.#socket._handle
-    // By the handle: a large write counts as unsent as a whole until its last byte is gone, however well it moves.
-    return handle ? handle.bytesWritten - handle.writeQueueSize : this.#socket.bytesWritten - this.#raw.writableLength
+    return sentBytes(this.#socket)
   }
 
   /** The client says nothing. That the heartbeat left is all the life there is to see. */

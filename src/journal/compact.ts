@@ -27,7 +27,7 @@ export const INCREMENTS: Readonly<Record<string, string>> = {
 
 const METHODS = new Map(Object.entries(INCREMENTS))
 const COMPLETED = 'item/completed'
-const EVENT_HEAD = Buffer.from('{"type":"event","seq":')
+const EVENT_HEAD = '{"type":"event","seq":'
 const BEFORE_METHOD = ',"payload":{"method":"'
 const ITEM_EVENT = Buffer.from(`${BEFORE_METHOD}item/`)
 const ITEM_ID = Buffer.from('","itemId":"')
@@ -192,7 +192,7 @@ class KeyReader {
   /** `item/completed`, the key of an increment, or undefined for what is neither. */
   read(message: Buffer, seq: number): string | undefined {
     const seqEnd = EVENT_HEAD.length + String(seq).length
-    if (!hasAt(message, ITEM_EVENT, seqEnd) || !hasAt(message, EVENT_HEAD, 0)) return undefined
+    if (!hasAt(message, ITEM_EVENT, seqEnd)) return undefined
     const at = seqEnd + BEFORE_METHOD.length
     if (this.#lastKey !== '' && hasAt(message, this.#lastBytes, at)) return this.#lastKey
     const methodEnd = message.indexOf(QUOTE, at)

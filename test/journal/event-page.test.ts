@@ -41,7 +41,7 @@ t.test(
     type Make = (seq: number, item: number) => Message | undefined
     const make: Record<string, Make> = { delta, completed, other, hole: () => undefined }
     const property = fc.asyncProperty(
-      fc.array(step, { minLength: 1, maxLength: 80 }),
+      fc.array(step, { minLength: 1, maxLength: 80, size: 'max' }),
       fc.integer({ min: 1, max: 12 }),
       fc.boolean(),
       async (steps, limit, isCompact) => {
@@ -83,6 +83,18 @@ t.test('a page looks at so much and no more, also when it shows little of it', a
     pages.reduce((sum, { messages }) => sum + messages.length, 0),
     100
   )
+})
+
+t.test('behind the newest event there is an empty page, and no gap', async (t) => {
+  const journal = {
+    ...journalOf([other(1)], () => 1),
+    epoch: 'e',
+    lastSeq: 1,
+    takeNew: () => [],
+    locate: () => undefined
+  }
+  const page = await readEventPage(journal, { afterSeq: 1, limit: 5, isCompact: true, pass: everything })
+  t.strictSame(page, { messages: [], nextSeq: 1 })
 })
 
 t.test('a journal that has lost everything says so once', async (t) => {
