@@ -42,42 +42,61 @@ const SIDES: Side[] = [
   { name: 'many users', path: '/ws?userId=bench-%d', clients: USERS, start: startOurs }
 ]
 
-async function settledRssKib(child: ChildProcess): Promise<number> {
-  await delay(SETTLE_MS)
-  for (let n = 0; n < COLLECTIONS; n++) {
-    const collected = nextMessage(child)
-    child.send('collect')
-    await collected
-  }
-  return rssKib(child.pid as number)
+/** In KiB. Resident memory is what counts, but free pages of a process that did much at its start hide a part of it. */
+interface Memory {
+  resident: number
+  objects: number
 }
 
-/** KiB of resident memory for each connection. */
-async function measure({ path, clients, start }: Side): Promise<number> {
+async function settled(child: ChildProcess): Promise<Memory> {
+  await delay(SETTLE_MS)
+  let objectBytes = 0
+  for (let n = 0; n < COLLECTIONS; n++) {
+    const collected = nextMessage<number>(child)
+    child.send('collect')
+    objectBytes = await collected
+  }
+  return { resident: rssKib(child.pid as number), objects: objectBytes / 1024 }
+}
+
+/** For each connection. */
+async function measure({ path, clients, start }: Side): Promise<Memory> {
   // A server of its own for each round: memory that was once in use is not given back.
   const { child, port } = await start()
   const earlyPath = path.replace('%d', 'early-%d')
   const early = await Sink.connect(programs, { port, path: earlyPath, clients: clients * WARM_UP_SHARE })
-  const beforeKib = await settledRssKib(child)
+  const before = await settled(child)
   const sink = await Sink.connect(programs, { port, path, clients })
-  const afterKib = await settledRssKib(child)
+  const after = await settled(child)
   await Promise.all([early.close(), sink.close()])
   await stop(child)
-  return (afterKib - beforeKib) / clients
+  return {
+    resident: (after.resident - before.resident) / clients,
+    objects: (after.objects - before.objects) / clients
+  }
 }
 
-const rounds: Record<string, number>[] = []
+const rounds: Map<string, Memory>[] = []
 for (let n = 0; n < ROUNDS; n++) {
-  const round: Record<string, number> = {}
-  for (const side of SIDES) round[side.name] = await measure(side)
+  const round = new Map<string, Memory>()
+  for (const side of SIDES) round.set(side.name, await measure(side))
   rounds.push(round)
 }
+const column = (name: string, field: keyof Memory) => rounds.map((round) => round.get(name)?.[field] ?? Number.NaN)
 for (const { name, clients } of SIDES) {
-  const kib = rounds.map((round) => round[name] ?? Number.NaN)
-  console.log(`${name}, ${clients} connections: ${spread(kib, 2)} KiB of resident memory each`)
+  const [resident, objects] = [spread(column(name, 'resident'), 2), spread(column(name, 'objects'), 2)]
+  console.log(
+    `${name}, ${clients} connections: ${resident} KiB of resident memory each, ${objects} KiB of live objects`
+  )
 }
 for (const name of ['one user', 'many users']) {
-  const ratios = rounds.map((round) => (round[name] ?? Number.NaN) / (round['bare ws'] ?? Number.NaN))
-  judge(`RSS per idle connection, ${name}: ours / bare ws`, ratios, { atMost: GOAL })
+  for (const [field, label] of [
+    ['resident', 'RSS'],
+    ['objects', 'live objects']
+  ] as const) {
+    const bare = column('bare ws', field)
+    const ratios = column(name, field).map((kib, round) => kib / (bare[round] ?? Number.NaN))
+    judge(`${label} per idle connection, ${name}: ours / bare ws`, ratios, { atMost: GOAL })
+  }
 }
 process.exit()
