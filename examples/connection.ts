@@ -56,16 +56,19 @@ export type Message =
   | { type: 'event'; seq: number; payload: CodexEvent }
   | { type: 'approval/request'; seq: number; payload: Approval }
   | { type: 'approval/resolved'; seq: number; payload: Resolved }
-  | { type: 'session/state'; seq: number; payload: { state: string; reason?: string } }
+  | { type: 'session/state'; seq: number; payload: { state: string; reason?: string; retryAfterMs?: number } }
   | { type: 'session/gap'; payload: { epoch: string; from: number; to: number } }
   | { type: 'session/snapshot'; payload: Snapshot }
   | { type: 'response'; requestId: string; payload: Payload }
   | { type: 'error'; requestId?: string; payload: { code: string; message: string } }
+  | { type: 'pong' }
 
 export interface ConnectionOptions {
   /** `ws://host:port/ws`, with `?userId=` where no token says who it is. */
   url: URL
   token?: string | undefined
+  /** A gateway from which nothing comes for two of these is gone; 15 s. */
+  pingIntervalMs?: number
   onMessage(message: Message): void
   /** Connected, and everything that was missed has been delivered. */
   onReady(): void
@@ -76,8 +79,13 @@ export interface ConnectionOptions {
 }
 
 const PING_INTERVAL_MS = 15_000
-const RETRY_DELAY_MS = 500
-const MAX_RETRIES = 120
+const PING = JSON.stringify({ type: 'ping' })
+/** The close codes from 4000 on are the gateway's own refusals, such as an expired token; but this one says: come back. */
+const FIRST_REFUSAL = 4000
+const STALLED = 4408
+const FIRST_RETRY_MS = 500
+const MAX_RETRY_MS = 15_000
+const MAX_RETRIES = 40
 
 /** Requests with their answers, and a place in the stream of events: after a cut nothing is missing and nothing twice. */
 export class Connection {
@@ -90,6 +98,10 @@ export class Connection {
   #isReady = false
   #nextId = 1
   #retries = 0
+  /** What the gateway asked for when it said that it would close. */
+  #retryAfterMs: number | undefined
+  #retry: NodeJS.Timeout | undefined
+  #isClosed = false
 
   constructor(options: ConnectionOptions) {
     this.#options = options
@@ -110,6 +122,13 @@ export class Connection {
     })
   }
 
+  /** Ends it for good; `onEnd` is not called. */
+  close(): void {
+    this.#isClosed = true
+    clearTimeout(this.#retry)
+    this.#socket?.close()
+  }
+
   #connect(): void {
     const url = new URL(this.#options.url)
     if (this.#position) {
@@ -119,7 +138,7 @@ export class Connection {
     const { token } = this.#options
     const socket = new WebSocket(url, { headers: token === undefined ? {} : { authorization: `Bearer ${token}` } })
     this.#socket = socket
-    watchPulse(socket)
+    watchPulse(socket, this.#options.pingIntervalMs ?? PING_INTERVAL_MS)
     let refusal: string | undefined
     socket.on('message', (data) => this.#receive(JSON.parse(String(data)) as Message))
     socket.on('error', (error) => {
@@ -136,6 +155,7 @@ export class Connection {
       })
     })
     socket.once('close', (code, reason) => {
+      if (this.#isClosed) return
       if (refusal !== undefined && !this.#position) this.#options.onEnd(refusal)
       else this.#onClose(code, String(reason))
     })
@@ -146,17 +166,20 @@ export class Connection {
     this.#waiting.clear()
     this.#target = undefined
     this.#isReady = false
-    // Codes from 4000 on are the gateway's own refusals, such as an expired token.
-    if (code >= 4000) this.#options.onEnd(`the gateway closed the connection: ${reason}`)
+    if (code >= FIRST_REFUSAL && code !== STALLED) this.#options.onEnd(`the gateway closed the connection: ${reason}`)
     else if (this.#retries === MAX_RETRIES) this.#options.onEnd('the gateway did not come back')
     else {
-      if (this.#retries++ === 0) this.#options.onLost(reason)
-      setTimeout(() => this.#connect(), RETRY_DELAY_MS)
+      if (this.#retries === 0) this.#options.onLost(reason)
+      const delayMs = readRetryAfterMs(reason) ?? this.#retryAfterMs ?? backOffMs(this.#retries)
+      this.#retryAfterMs = undefined
+      this.#retries++
+      this.#retry = setTimeout(() => this.#connect(), delayMs)
     }
   }
 
   #receive(message: Message): void {
     this.#retries = 0
+    if (message.type === 'pong') return
     if (message.type === 'session/ready') {
       this.#target = message.payload
       this.#position ??= { ...message.payload }
@@ -167,6 +190,7 @@ export class Connection {
       if (message.seq <= this.#position.seq) return
       this.#position.seq = message.seq
     }
+    if (message.type === 'session/state') this.#retryAfterMs = message.payload.retryAfterMs
     if (!this.#settle(message)) this.#options.onMessage(message)
     const [target, position] = [this.#target, this.#position]
     if (target && position && target.epoch === position.epoch && target.seq <= position.seq) {
@@ -187,20 +211,34 @@ export class Connection {
   }
 }
 
-/** Without it a cable that was pulled would go unnoticed: TCP alone says nothing while nobody sends. */
-function watchPulse(socket: WebSocket): void {
+/**
+ * Without it a cable that was pulled would go unnoticed: TCP alone says nothing while nobody sends. With the gateway's own
+ * ping message, since a browser can send no other; whatever comes in is a sign of life, be it the `pong` or not.
+ */
+function watchPulse(socket: WebSocket, intervalMs: number): void {
   let isAlive = true
   const timer = setInterval(() => {
     if (!isAlive) socket.terminate()
     else if (socket.readyState === WebSocket.OPEN) {
       isAlive = false
-      socket.ping()
+      socket.send(PING)
     }
-  }, PING_INTERVAL_MS)
-  socket.on('pong', () => {
+  }, intervalMs)
+  socket.on('message', () => {
     isAlive = true
   })
   socket.on('close', () => clearInterval(timer))
+}
+
+/** Longer each time, and by chance: a gateway that comes back must not meet all its clients in the same moment. */
+function backOffMs(retries: number): number {
+  return Math.min(FIRST_RETRY_MS * 2 ** retries, MAX_RETRY_MS) * (0.5 + Math.random() / 2)
+}
+
+/** A gateway that is leaving closes with 1001 and `…; retryAfter=<seconds>`, other seconds for each client. */
+function readRetryAfterMs(reason: string): number | undefined {
+  const [, seconds] = /retryAfter=([\d.]+)/.exec(reason) ?? []
+  return seconds === undefined ? undefined : Number(seconds) * 1000
 }
 
 function describeRefusal(status: number, body: string): string {
