@@ -1,6 +1,7 @@
 import t, { type Test } from 'tap'
 import { EventSource, type SentEvent } from './support/event-source.ts'
 import { type Gateway, scratchDirectory, startGateway } from './support/gateway.ts'
+import { eventually } from './support/processes.ts'
 import { bearer, TEST_SECRET } from './support/tokens.ts'
 import { type Received, TestClient } from './support/ws-client.ts'
 
@@ -348,7 +349,7 @@ t.test('a stream lives through a clean restart of the gateway, which tells it to
 t.test(
   'a stream that is read slowly gets all; one that is not read at all is ended, at no cost to others',
   async (t) => {
-    const { client, url, epoch } = await setUp(t, { CLIENT_STALL_TIMEOUT_MS: '1500', HEARTBEAT_MS: '200' })
+    const { gateway, client, url, epoch } = await setUp(t, { CLIENT_STALL_TIMEOUT_MS: '1500', HEARTBEAT_MS: '1000' })
     const slow = await EventSource.open(t, url('/api/events', `&after=${epoch}:0`))
     const stalled = await EventSource.open(t, url('/api/events', `&after=${epoch}:0`))
     slow.pause()
