@@ -56,6 +56,13 @@ export class JournalWriter {
     this.#arm()
   }
 
+  /** Has everything that is due written now: a source waits for it. */
+  hurry(): void {
+    if (this.#timer === undefined || !this.#isHealthy) return
+    clearTimeout(this.#timer)
+    this.#startWriting()
+  }
+
   /** To be called when the store was away: it may come back without what it had confirmed last. */
   distrustStore(): void {
     for (const journal of this.#open) {
@@ -75,16 +82,15 @@ export class JournalWriter {
 
   #arm(): void {
     if (this.#timer !== undefined || this.#writing !== undefined || this.#due.size === 0) return
-    this.#timer = setTimeout(
-      () => {
-        this.#timer = undefined
-        this.#writing = this.#write().finally(() => {
-          this.#writing = undefined
-          this.#arm()
-        })
-      },
-      this.#isHealthy ? WRITE_INTERVAL_MS : RETRY_INTERVAL_MS
-    )
+    this.#timer = setTimeout(() => this.#startWriting(), this.#isHealthy ? WRITE_INTERVAL_MS : RETRY_INTERVAL_MS)
+  }
+
+  #startWriting(): void {
+    this.#timer = undefined
+    this.#writing = this.#write().finally(() => {
+      this.#writing = undefined
+      this.#arm()
+    })
   }
 
   async #write(): Promise<void> {

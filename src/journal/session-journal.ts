@@ -7,7 +7,7 @@ import type { JournalWriter } from './journal-writer.ts'
 import type { Run } from './run.ts'
 
 /** One write to the store. */
-const WRITE_BYTES = 2 * 1024 * 1024
+const WRITE_BYTES = 4 * 1024 * 1024
 /** What is not stored yet may take this much memory; then codex has to wait, or the oldest goes. */
 const MAX_UNWRITTEN_BYTES = 32 * 1024 * 1024
 /** Stored events stay in memory too, so far: reconnects after a moment are served from here… */
@@ -35,7 +35,8 @@ export class SessionJournal implements Journal {
   readonly #writer: JournalWriter
   readonly #onPressure: (isHigh: boolean) => void
   readonly #head: Head
-  readonly #tail = new JournalTail()
+  readonly #tail = new JournalTail(() => this.#haveClientsSentAll())
+  #haveClientsSentAll = () => false
   #lastSeq: number
   #storedSeq: number
   #isScheduled = false
@@ -73,11 +74,21 @@ export class SessionJournal implements Journal {
   append(type: string, bytes: Buffer, start: number, end: number): number {
     const seq = ++this.#lastSeq
     if (this.#tail.append(seq, type, bytes, start, end)) this.#bound()
-    if (!this.#isScheduled) {
-      this.#isScheduled = true
-      this.#writer.schedule(this)
-    }
+    this.#schedule()
     return seq
+  }
+
+  /**
+   * Says who knows whether all frames of {@link takeNew} have left the process. Who stops watching a client that has
+   * not sent all calls {@link holdTaken}.
+   */
+  watchClients(haveSentAll: () => boolean): void {
+    this.#haveClientsSentAll = haveSentAll
+  }
+
+  /** Frames that were taken are still being sent, and nobody will know when they are. */
+  holdTaken(): void {
+    this.#tail.hold(this.#lastSeq)
   }
 
   takeNew(): Run[] {
@@ -115,6 +126,12 @@ export class SessionJournal implements Journal {
     await this.#writer.store.putHead(this.#userId, { ...this.#head, isOpen: false, lastSeq: this.#lastSeq })
   }
 
+  #schedule(): void {
+    if (this.#isScheduled) return
+    this.#isScheduled = true
+    this.#writer.schedule(this)
+  }
+
   async #readStored(seq: number, maxBytes: number): Promise<Run[]> {
     const runs = await this.#writer.store.read(this.#userId, seq, maxBytes)
     const oldestMs = Date.now() - this.#writer.bounds.maxAgeMs
@@ -127,13 +144,19 @@ export class SessionJournal implements Journal {
     try {
       if (this.#isDistrusted) await this.#compare()
       while (this.#storedSeq < this.#lastSeq) {
-        const runs = this.#tail.read(this.#storedSeq, WRITE_BYTES)
+        const runs = this.#tail.borrow(this.#storedSeq, WRITE_BYTES)
         const lastSeq = runs.at(-1)?.lastSeq ?? this.#lastSeq
         await store.append(this.#userId, runs, bounds)
+        this.#tail.giveBack(true)
         this.#storedSeq = lastSeq
         this.#release()
       }
+      this.#release()
+      if (this.#tail.bytes > KEEP_BYTES) this.#schedule()
+      else this.#tail.clearFree()
     } catch (error) {
+      // A write that failed may go out all the same, when the store is back.
+      this.#tail.giveBack(false)
       // A source that waits for a store that is away would wait for as long; from here on the oldest goes instead.
       this.#press(false)
       throw error
@@ -176,6 +199,7 @@ export class SessionJournal implements Journal {
     if (isHigh === this.#isPressing) return
     this.#isPressing = isHigh
     this.#onPressure(isHigh)
+    if (isHigh) this.#writer.hurry()
   }
 }
 

@@ -31,6 +31,7 @@ export class Broadcast {
   constructor(journal: SessionJournal, picture: () => SessionPicture) {
     this.#journal = journal
     this.#picture = picture
+    journal.watchClients(() => this.#haveSentAll())
   }
 
   get clientCount(): number {
@@ -52,6 +53,7 @@ export class Broadcast {
 
   detach(client: SessionClient): void {
     client.detach()
+    if (!client.hasSentAll) this.#journal.holdTaken()
     this.#clients.delete(client)
   }
 
@@ -78,7 +80,13 @@ export class Broadcast {
   close(code: number, reason: string): void {
     this.#handOut()
     for (const client of this.#clients) client.close(code, reason)
+    this.#journal.holdTaken()
     this.#clients.clear()
+  }
+
+  #haveSentAll(): boolean {
+    for (const client of this.#clients) if (!client.hasSentAll) return false
+    return true
   }
 
   #handOut(): void {

@@ -65,6 +65,11 @@ export class SessionClient {
     return this.#state
   }
 
+  /** Whether all that it was given has left this process. */
+  get hasSentAll(): boolean {
+    return this.#sink.bufferedBytes === 0
+  }
+
   /** A message outside the journal (a response, a pong), at once. */
   sendDirect(message: object): void {
     if (this.#state !== DeliveryStates.CLOSED) this.#sink.send([encodeFrame(message)])

@@ -86,6 +86,63 @@ t.test('what was handed out never changes, and reading begins in the middle of a
   t.equal(skipFrames((some[0] as Run).frames, 0, 0), 0)
 })
 
+t.test(
+  'memory is used again in a flood, but never while a client, a reader or the store may still read it',
+  async (t) => {
+    const bounds = { ...wide, maxEvents: 3_000 }
+    const payload = Buffer.from(`"${'x'.repeat(1_000)}"`)
+    const flood = (journal: SessionJournal, seen = (_run: Run) => {}) => {
+      for (let index = 0; index < 9_000; index++) {
+        journal.append('event', payload, 0, payload.length)
+        if (index % 50 === 0) journal.takeNew().forEach(seen)
+      }
+    }
+    const memories = (journal: SessionJournal) => {
+      const found = new Set<ArrayBufferLike>()
+      flood(journal, ({ frames }) => found.add(frames.buffer))
+      return found.size
+    }
+    const unwatched = await open(t, { bounds })
+    const watched = await open(t, { bounds })
+    watched.journal.watchClients(() => true)
+    t.ok(memories(watched.journal) < memories(unwatched.journal) / 2, 'used again where all has been sent')
+
+    const kept: { run: Run; text: string }[] = []
+    const keep = (run: Run) => kept.push({ run, text: run.frames.toString('latin1') })
+    let isSent = false
+    const slow = await open(t, { bounds })
+    slow.journal.watchClients(() => isSent)
+    flood(slow.journal, keep)
+    slow.journal.holdTaken()
+    isSent = true
+    flood(slow.journal)
+    flood(slow.journal)
+    t.ok(
+      kept.every(({ run, text }) => run.frames.toString('latin1') === text),
+      'of a client that has not sent all'
+    )
+
+    kept.length = 0
+    for (const run of await watched.journal.read(watched.journal.lastSeq - 1_000, 1e9)) keep(run)
+    flood(watched.journal)
+    t.ok(kept.length > 0 && kept.every(({ run, text }) => run.frames.toString('latin1') === text), 'of a reader')
+
+    const storing = await open(t, { bounds })
+    storing.journal.watchClients(() => true)
+    flood(storing.journal)
+    let answer = () => {}
+    storing.store.gate = new Promise((resolve) => {
+      answer = resolve
+    })
+    const persisted = storing.journal.persist()
+    flood(storing.journal)
+    answer()
+    await persisted
+    const stored = storing.store.journals.get('alice')?.runs ?? []
+    t.strictSame(seqs(stored), count(seqs(stored)[0] ?? 0, 18_000), 'of a store that takes its time')
+  }
+)
+
 t.test('what leaves memory is read from the store, without a seam', async (t) => {
   const { journal, append, store } = await open(t)
   for (let index = 0; index < 2_000; index++) append(`"${'x'.repeat(1_000)}"`)
