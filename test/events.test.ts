@@ -364,6 +364,8 @@ t.test(
     t.strictSame(slow.seqs, numbers(1, slow.seqs.length))
     t.ok(slow.seqs.length > 60_000)
 
+    const session = gateway.app.sessions.find('alice')
+    await eventually('its place is free, though it reads nothing', 10_000, () => session?.clientCount === 2)
     stalled.resume()
     await stalled.until('its end', () => stalled.isEnded)
     t.ok(stalled.seqs.length < slow.seqs.length)
