@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import type { StoredThread } from '../src/session/session-state.ts'
 import { LmdbDocumentStore } from '../src/stores/lmdb-document-store.ts'
 import { redisMissing, startRedis } from './stores/redis-server.ts'
 import { scratchDirectory, startGateway } from './support/gateway.ts'
@@ -139,6 +140,35 @@ t.test('a codex that is killed: the turn ends for everybody, in codex’s own sh
       ].sort()
     )
   })
+})
+
+t.test('a turn that codex brought to its end, and the killed gateway did not see end, has codex’s end', async (t) => {
+  const first = await startGateway(t)
+  const client = await TestClient.connect(t, `ws://${first.address}/ws?userId=alice`)
+  const { threadId, turnId } = await client.startTurn('hello')
+  const { payload: own } = await client.waitForTurnEnd(turnId)
+  const read = async () => (await first.app.documents.get('threads', `alice/${threadId}`)) as StoredThread
+  await eventually('its end is stored', 10_000, async () => (await read()).lastTurn?.status === 'completed')
+  const { lastTurn: _lastTurn, ...kept } = await read()
+  await first.close()
+
+  const { startedAt } = own.params.turn
+  const documents = await LmdbDocumentStore.open(join(first.dataDir, 'documents'))
+  const turn = { turnId, rootTurnId: turnId, startedAt, startedAtMs: startedAt * 1000 }
+  await documents.put('threads', `alice/${threadId}`, { ...kept, turn })
+  await documents.close()
+
+  const { app, address } = await startGateway(t, { DATA_DIR: first.dataDir })
+  const back = await TestClient.connect(t, `ws://${address}/ws?userId=alice&${BOGUS_POSITION}`)
+  const { payload: snapshot } = await back.waitFor('session/snapshot')
+  t.match(snapshot.threads, [{ threadId, lastTurn: { turnId, status: 'completed' } }])
+  const { epoch, seq } = client.ready.payload
+  const again = await TestClient.connect(t, `ws://${address}/ws?userId=alice&epoch=${epoch}&since=${seq}`)
+  await again.waitFor('event', () => again.seqs.at(-1) === back.ready.payload.seq)
+  const ends = again.received.filter(({ payload }) => payload?.method === 'turn/completed')
+  t.strictSame(ends.at(-1)?.payload.params, own.params, 'told as codex told it')
+  const stored = (await app.documents.get('threads', `alice/${threadId}`)) as StoredThread
+  t.strictSame([stored.turn, stored.lastTurn], [undefined, { turnId, status: 'completed' }])
 })
 
 t.test('an approval whose end was on record when the gateway was killed keeps that end', async (t) => {

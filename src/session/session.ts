@@ -17,10 +17,10 @@ import { Broadcast } from './broadcast.ts'
 import type { ClientSink, ResumeFrom, SessionClient } from './client.ts'
 import { refuseNewWork } from './closing.ts'
 import { CodexCalls, refuseDeep } from './codex-calls.ts'
-import { interruptedTurnEvent } from './interrupted-turn.ts'
 import { ProcessKeeper } from './process-keeper.ts'
 import type { SessionOptions } from './session-options.ts'
 import { readsMethod, ThreadTracker } from './thread-tracker.ts'
+import { interruptTurns, recoverTurns, type TurnEnd } from './turn-recovery.ts'
 import { workspacePaths } from './workspace.ts'
 
 /** One user's live session: at most one codex process, any number of clients, one journal, one approval ledger. */
@@ -198,11 +198,11 @@ export class Session {
   }
 
   /**
-   * Ends what an earlier gateway left open when it was killed: turns that ran are interrupted, approvals that waited are
-   * orphaned. Call before the first client. Never rejects.
+   * Ends what an earlier gateway left open when it was killed: turns that ran (codex is asked how), approvals that waited.
+   * Call before the first client. Never rejects.
    */
   async recover(): Promise<void> {
-    this.#tellInterrupted(null)
+    this.#tellEnds(await recoverTurns(this.#tracker, () => this.#keeper.ensure()))
     await settleLeftovers(this.#options.stored.pendingApprovals, this.#approvals)
   }
 
@@ -261,7 +261,7 @@ export class Session {
 
   #onProcessEnd(exit: ProcessExit, reason: string | undefined): void {
     const { expected, ...ended } = exit
-    this.#tellInterrupted(Date.now())
+    this.#tellEnds(interruptTurns(this.#tracker))
     void this.#ledger.settleAll({ kind: this.state === 'closing' ? 'shutdown' : 'codex' })
     if (!expected) this.#options.log.warn({ userId: this.userId, ...ended }, 'codex process ended unexpectedly')
     const crashed = `codex ended (${describeExit(exit)}); the next request starts it again`
@@ -269,10 +269,8 @@ export class Session {
     else this.#setState({ state: 'cold', ...(reason === undefined ? {} : { reason }) })
   }
 
-  /** @param endedAtMs null when nobody was there to see it */
-  #tellInterrupted(endedAtMs: number | null): void {
-    for (const turn of this.#tracker.onProcessExit())
-      this.#broadcast.emit('event', interruptedTurnEvent(turn, endedAtMs))
+  #tellEnds(ends: readonly TurnEnd[]): void {
+    for (const end of ends) this.#broadcast.emit('event', end)
   }
 
   async #onExpired(approval: Approval, defaultAction: 'decline' | 'cancel'): Promise<void> {

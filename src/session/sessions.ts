@@ -92,7 +92,11 @@ export class Sessions {
       if (!this.#isClosed) log.error({ err: error }, 'approvals of an earlier gateway wait until their user comes back')
     }
     const userIds = await usersWithPendingApprovals(documents).catch(report)
-    for (const userId of userIds ?? []) await this.open(userId).catch(report)
+    for (const userId of userIds ?? []) {
+      const session = await this.open(userId).catch(report)
+      // Asking codex for the ends of turns takes a process; one that nobody uses stays no longer.
+      if (session?.clientCount === 0) await session.activity.hibernate('idle')
+    }
   }
 
   /** The user's session if it is open. */

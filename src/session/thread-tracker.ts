@@ -111,6 +111,17 @@ export class ThreadTracker {
     }))
   }
 
+  /** Takes the end of a turn, as codex describes it. */
+  onTurnCompleted(threadId: string, { id, status: ended }: JsonObject): void {
+    const [turnId, status] = [asText(id), asText(ended)]
+    const { turn, lastTurn } = this.#thread(threadId)
+    const isRunning = turn !== undefined && turn.turnId === turnId
+    this.#change(threadId, {
+      turn: isRunning ? undefined : turn,
+      lastTurn: turnId === undefined || status === undefined ? lastTurn : { turnId, status }
+    })
+  }
+
   /** The process is gone: nothing is loaded and nothing runs. Returns the turns that this has interrupted. */
   onProcessExit(): InterruptedTurn[] {
     this.#loaded.clear()
@@ -163,7 +174,7 @@ export class ThreadTracker {
         if (threadId !== undefined) this.#onTurnStarted(threadId, asObject(params.turn))
         break
       case 'turn/completed':
-        if (threadId !== undefined) this.#onTurnCompleted(threadId, asObject(params.turn))
+        if (threadId !== undefined) this.onTurnCompleted(threadId, asObject(params.turn))
         break
       case 'serverRequest/resolved':
         if (typeof params.requestId === 'string' || typeof params.requestId === 'number') {
@@ -189,16 +200,6 @@ export class ThreadTracker {
     const startedAt = typeof turn.startedAt === 'number' ? turn.startedAt : null
     const rootTurnId = asText(turn.rootTurnId) ?? null
     this.#change(threadId, { turn: { turnId, rootTurnId, startedAt, startedAtMs: Date.now() } })
-  }
-
-  #onTurnCompleted(threadId: string, { id, status: ended }: JsonObject): void {
-    const [turnId, status] = [asText(id), asText(ended)]
-    const { turn, lastTurn } = this.#thread(threadId)
-    const isRunning = turn !== undefined && turn.turnId === turnId
-    this.#change(threadId, {
-      turn: isRunning ? undefined : turn,
-      lastTurn: turnId === undefined || status === undefined ? lastTurn : { turnId, status }
-    })
   }
 
   #onItem(method: string, threadId: string, params: JsonObject): void {
