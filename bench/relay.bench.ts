@@ -21,12 +21,7 @@ interface Round {
 describeMachine()
 const root = scratchDirectory()
 const programs = compileNative(root)
-const gateway = await startGateway(root, {
-  CODEX_BIN: programs.codexStandIn,
-  // Every event counts: a client that falls behind for a moment must find all of them in the journal.
-  JOURNAL_MAX_EVENTS: String(2 * EVENTS),
-  JOURNAL_MAX_BYTES: String(512 * 2 * EVENTS)
-})
+const gateway = await startGateway(root, { CODEX_BIN: programs.codexStandIn })
 
 async function throughGateway(sink: Sink, events: number, clients: number): Promise<Round> {
   const text = `flood: ${events}`

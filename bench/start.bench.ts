@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { locateCodexBinary } from '../src/codex/binary.ts'
+import { pipedOutput } from '../src/codex/output-socket.ts'
 import { ProcessPool } from '../src/codex/pool.ts'
 import { CodexProcess, type ProcessHandlers } from '../src/codex/process.ts'
 import { readCodexVersion } from '../src/codex/version.ts'
@@ -46,7 +47,8 @@ function startDefault(round: number): Promise<Start> {
   writeFileSync(join(codexHome, 'config.toml'), `model_provider = "bench"\n[model_providers.bench]\n${provider}`)
   return measure(home, async () => {
     const env = { PATH, HOME: home, CODEX_HOME: codexHome }
-    const codex = new CodexProcess(spawn(binary, ['app-server'], { cwd: home, env }), `bench-${round}`, silent)
+    const child = spawn(binary, ['app-server'], { cwd: home, env })
+    const codex = new CodexProcess(child, pipedOutput(child.stdout), `bench-${round}`, silent)
     await codex.initialize('0', REQUEST_TIMEOUT_MS)
     return codex
   })

@@ -6,6 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { locateCodexBinary } from '../../src/codex/binary.ts'
 import { writeCodexConfig } from '../../src/codex/config-file.ts'
 import { codexEnvironment } from '../../src/codex/environment.ts'
+import { pipedOutput } from '../../src/codex/output-socket.ts'
 import { CodexProcess, type ProcessHandlers } from '../../src/codex/process.ts'
 import { prepareShims } from '../../src/codex/shims.ts'
 import type { UserDirectories } from '../../src/isolation/user-directories.ts'
@@ -70,7 +71,7 @@ export class BareCodex {
       onGarbage() {},
       onExit() {}
     }
-    this.process = new CodexProcess(child, mark, handlers)
+    this.process = new CodexProcess(child, pipedOutput(child.stdout), mark, handlers)
   }
 
   request(method: string, params: JsonObject): Promise<JsonObject> {

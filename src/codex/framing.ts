@@ -52,8 +52,9 @@ export class LineSplitter {
     if (end > start) onLine(bytes, start, end)
   }
 
+  /** Copies: the chunk's memory is read into again. */
   #keep(piece: Buffer): void {
-    this.#rest.push(piece)
+    this.#rest.push(Buffer.from(piece))
     this.#restBytes += piece.length
     if (this.#restBytes > this.#maxLineBytes) throw new LineTooLong(this.#maxLineBytes)
   }

@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
+import type { Readable } from 'node:stream'
 import { ConfigInvalid, ShuttingDown } from '../../errors.ts'
-import type { Launcher } from '../isolation/launcher.ts'
+import type { LaunchedProcess, Launcher, LaunchSpec } from '../isolation/launcher.ts'
 import { makeDirectory } from '../isolation/make-directory.ts'
 import { startOrphanGuard } from '../isolation/orphan-guard.ts'
 import { killMarked } from '../isolation/process-tree.ts'
@@ -14,6 +15,7 @@ import {
 import { type ModelProvider, writeCodexConfig } from './config-file.ts'
 import { codexEnvironment, DEFAULT_PATH } from './environment.ts'
 import { HomeTemplate } from './home-template.ts'
+import { OutputSockets, type ProcessOutput, pipedOutput } from './output-socket.ts'
 import { CodexProcess, type ProcessHandlers } from './process.ts'
 import { writePromptRules } from './prompt-rules.ts'
 import { prepareShims } from './shims.ts'
@@ -54,6 +56,7 @@ export class ProcessPool {
   readonly #processes = new Set<CodexProcess>()
   readonly #slots: Slots
   #shimDirectory = ''
+  #outputs: OutputSockets | undefined
   #endGuard = () => {}
   #closed = false
 
@@ -87,6 +90,7 @@ export class ProcessPool {
       throw new ConfigInvalid(`WORKSPACE_ROOT cannot be made: ${error.message}`)
     })
     this.#shimDirectory = await prepareShims(this.#options.dataDir, this.#options.binary)
+    this.#outputs = await OutputSockets.open().catch(() => undefined)
     const leftovers = await killMarked(this.#instance)
     this.#endGuard = startOrphanGuard(this.#boot, (reason) => this.#options.onGuardLost?.(reason))
     return leftovers
@@ -99,7 +103,7 @@ export class ProcessPool {
       const directories = { codexHome, home: codexHome, workspace: codexHome }
       const mark = this.#newMark()
       await this.#writeConfig(directories, mark)
-      const process = this.#spawn(directories, mark, silent)
+      const process = await this.#spawn(directories, mark, silent)
       await this.#initialize(process).finally(() => process.stop())
     })
   }
@@ -138,6 +142,7 @@ export class ProcessPool {
   async close(): Promise<void> {
     this.#closed = true
     await Promise.all([this.#template.close(), ...[...this.#processes].map((process) => process.stop())])
+    await this.#outputs?.close()
     this.#endGuard()
   }
 
@@ -147,7 +152,7 @@ export class ProcessPool {
     const mark = this.#newMark()
     await Promise.all([this.#writeConfig(directories, mark), writePromptRules(directories.codexHome)])
     if (signal?.aborted) throw new ShuttingDown()
-    const process = this.#spawn(directories, mark, {
+    const process = await this.#spawn(directories, mark, {
       ...handlers,
       onExit: (exit) => {
         signal?.removeEventListener('abort', stop)
@@ -157,6 +162,7 @@ export class ProcessPool {
     })
     const stop = () => void process.stop()
     signal?.addEventListener('abort', stop)
+    if (signal?.aborted) stop()
     await this.#initialize(process)
     await this.#login(process)
     this.#template.restockSoon()
@@ -168,17 +174,33 @@ export class ProcessPool {
     return process.initialize(clientVersion, startTimeoutMs)
   }
 
-  #spawn(directories: UserDirectories, mark: string, handlers: ProcessHandlers): CodexProcess {
-    if (this.#closed) throw new ShuttingDown()
+  async #spawn(directories: UserDirectories, mark: string, handlers: ProcessHandlers): Promise<CodexProcess> {
     const { binary, launcher, gatewayEnv } = this.#options
     const view = launcher.view(directories)
     const env = codexEnvironment({ directories: view, mark, shimDirectory: this.#shimDirectory, gatewayEnv })
-    const child = launcher.launch({ argv: [binary, 'app-server'], env, directories })
-    const process = new CodexProcess(child, mark, handlers)
+    const [child, output] = await this.#launch({ argv: [binary, 'app-server'], env, directories })
+    const process = new CodexProcess(child, output, mark, handlers)
     this.#processes.add(process)
     // With all that it left behind: a close in between has to wait for that, too.
     void process.gone.then(() => this.#processes.delete(process))
     return process
+  }
+
+  async #launch(spec: Omit<LaunchSpec, 'stdout'>): Promise<[LaunchedProcess, ProcessOutput]> {
+    const { launcher } = this.#options
+    // Where there can be no sockets (no directory for temporary files), a pipe does: it costs more in a flood.
+    const socket = await this.#outputs?.take().catch(() => undefined)
+    try {
+      if (this.#closed) throw new ShuttingDown()
+      const child = launcher.launch({ ...spec, stdout: socket?.childEnd ?? 'pipe' })
+      return [child, socket?.output ?? pipedOutput(child.stdout as Readable)]
+    } catch (error) {
+      socket?.output.destroy()
+      throw error
+    } finally {
+      // The child's alone from here on: when it is gone, that is the end of the output.
+      socket?.childEnd.destroy()
+    }
   }
 
   async #login(process: CodexProcess): Promise<void> {

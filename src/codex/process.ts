@@ -1,10 +1,11 @@
-import type { ChildProcessWithoutNullStreams } from 'node:child_process'
 import { setTimeout as delay } from 'node:timers/promises'
 import { ProcessExited, ProcessStartFailed } from '../../errors.ts'
 import { redact } from '../audit/redact.ts'
+import type { LaunchedProcess } from '../isolation/launcher.ts'
 import { killMarked } from '../isolation/process-tree.ts'
 import type { JsonValue } from '../json.ts'
 import { LineSplitter } from './framing.ts'
+import type { ProcessOutput } from './output-socket.ts'
 import { RpcPeer, type ServerCall } from './rpc-peer.ts'
 
 export const ProcessStates = {
@@ -58,7 +59,8 @@ export interface ProcessHandlers {
 export class CodexProcess {
   /** Resolves when the process and everything it started are gone, whoever ended it. */
   readonly gone: Promise<void>
-  readonly #child: ChildProcessWithoutNullStreams
+  readonly #child: LaunchedProcess
+  readonly #output: ProcessOutput
   readonly #handlers: ProcessHandlers
   readonly #mark: string
   readonly #peer: RpcPeer
@@ -76,21 +78,23 @@ export class CodexProcess {
   #sweep: NodeJS.Timeout | undefined
   #endedByItself = false
 
-  /** @param mark the PROCESS_MARK value that the child's environment carries; the stop finds stragglers by it */
-  constructor(child: ChildProcessWithoutNullStreams, mark: string, handlers: ProcessHandlers) {
+  /**
+   * @param output what the child writes to its stdout
+   * @param mark the PROCESS_MARK value that the child's environment carries; the stop finds stragglers by it
+   */
+  constructor(child: LaunchedProcess, output: ProcessOutput, mark: string, handlers: ProcessHandlers) {
     this.#child = child
+    this.#output = output
     this.#mark = mark
     this.#handlers = handlers
     this.#peer = new RpcPeer((line) => this.#write(line), handlers)
     this.gone = new Promise((resolve) => {
       this.#onGone = resolve
     })
-    this.#closed = new Promise((resolve) => {
-      child.once('close', (code, signal) => {
-        this.#onClose(code, signal)
-        resolve()
-      })
+    const ended = new Promise<[number | null, NodeJS.Signals | null]>((resolve) => {
+      child.once('close', (code, signal) => resolve([code, signal]))
     })
+    this.#closed = Promise.all([ended, output.closed]).then(([[code, signal]]) => this.#onClose(code, signal))
     this.#exited = new Promise((resolve) => {
       child.once('exit', () => {
         this.#onExit()
@@ -104,7 +108,7 @@ export class CodexProcess {
     })
     // EPIPE on a dead child's stdin: the exit itself is what tells everyone.
     child.stdin.on('error', () => {})
-    child.stdout.on('data', (chunk: Buffer) => this.#onData(chunk))
+    output.read((bytes) => this.#onData(bytes))
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
       this.#stderrTail = (this.#stderrTail + text).slice(-STDERR_KEPT_CHARS)
     })
@@ -148,8 +152,8 @@ export class CodexProcess {
 
   /** Whether what codex writes waits in its pipe: for a while, as codex keeps what it cannot write in memory. */
   holdOutput(isHeld: boolean): void {
-    if (isHeld) this.#child.stdout.pause()
-    else this.#child.stdout.resume()
+    if (isHeld) this.#output.pause()
+    else this.#output.resume()
   }
 
   /** Asks, then SIGTERM, then SIGKILL; resolves when the process and everything it started are gone. Idempotent. */
@@ -172,7 +176,7 @@ export class CodexProcess {
     // A straggler that held our pipes kept 'close' from coming; it is dead now.
     if (await within(SIGKILL_GRACE_MS, this.#closed)) return
     // Something without our mark holds them still: 'close' must come all the same, or the slot would never be free.
-    this.#child.stdout.destroy()
+    this.#output.destroy()
     this.#child.stderr.destroy()
     await within(SIGKILL_GRACE_MS, this.#closed)
   }
@@ -205,9 +209,9 @@ export class CodexProcess {
     if (this.#child.stdin.writable) this.#child.stdin.write(line)
   }
 
-  #onData(chunk: Buffer): void {
+  #onData(bytes: Buffer): void {
     try {
-      this.#lines.push(chunk, this.#onLine)
+      this.#lines.push(bytes, this.#onLine)
     } catch (error) {
       // Past an over-long line the stream has no known boundary: nothing after it can be trusted.
       this.#handlers.onGarbage((error as Error).message)

@@ -5,9 +5,12 @@ import type { Launcher } from './launcher.ts'
 export const noneLauncher: Launcher = {
   name: 'none',
   isolates: false,
-  launch({ argv: [program, ...args], env, directories }) {
+  launch({ argv: [program, ...args], env, directories, stdout }) {
     // A process group of its own, so that a signal for it reaches the children that stayed in it.
-    return spawn(program, args, { cwd: directories.workspace, env, stdio: ['pipe', 'pipe', 'pipe'], detached: true })
+    const options = { cwd: directories.workspace, env, detached: true }
+    return stdout === 'pipe'
+      ? spawn(program, args, { ...options, stdio: ['pipe', 'pipe', 'pipe'] })
+      : spawn(program, args, { ...options, stdio: ['pipe', stdout, 'pipe'] })
   },
   view: (directories) => directories
 }

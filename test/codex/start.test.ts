@@ -9,6 +9,7 @@ import t, { type Test } from 'tap'
 import demoModel from '../../plugins/demo-model.ts'
 import { locateCodexBinary } from '../../src/codex/binary.ts'
 import { HomeTemplate } from '../../src/codex/home-template.ts'
+import { pipedOutput } from '../../src/codex/output-socket.ts'
 import { ProcessPool } from '../../src/codex/pool.ts'
 import { CodexProcess, type ProcessHandlers } from '../../src/codex/process.ts'
 import { prepareShims } from '../../src/codex/shims.ts'
@@ -111,7 +112,7 @@ t.test('codex starts without calling out, in the time in which one with default 
   const home = await scratchDirectory(t)
   const env = { PATH: process.env.PATH ?? '', HOME: home, CODEX_HOME: home, ...control.env }
   const child = spawn(locateCodexBinary(), ['app-server'], { cwd: home, env })
-  const plain = new CodexProcess(child, 'start-test-control', silent)
+  const plain = new CodexProcess(child, pipedOutput(child.stdout), 'start-test-control', silent)
   t.teardown(() => plain.stop())
   await plain.initialize('0', START_TIMEOUT_MS)
   await control.first

@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { locateCodexBinary } from '../../src/codex/binary.ts'
+import { pipedOutput } from '../../src/codex/output-socket.ts'
 import { CodexProcess } from '../../src/codex/process.ts'
 import type { JsonObject, JsonValue } from '../../src/json.ts'
 import { scratchDirectory, type Teardown } from './gateway.ts'
@@ -33,7 +34,7 @@ export async function startBareCodex(
     cwd: workspace,
     env: { PATH: process.env.PATH, HOME: codexHome, CODEX_HOME: codexHome }
   })
-  const codex = new CodexProcess(child, `bare-${root}`, {
+  const codex = new CodexProcess(child, pipedOutput(child.stdout), `bare-${root}`, {
     onNotification(method, bytes, start, end) {
       if (method === 'turn/completed') ends.get(JSON.parse(bytes.toString('utf8', start, end)).params.threadId)?.()
     },
