@@ -7,6 +7,10 @@ import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 
 const READ_BYTES = 128 * 1024
+/** After a read so soon after another, and so small, what comes next is let collect for a moment. */
+const QUICK_MS = 1
+const SMALL_READ_BYTES = 16 * 1024
+const REST_MS = 1
 const PROOF_BYTES = 32
 const PROOF_TIMEOUT_MS = 2_000
 
@@ -137,6 +141,9 @@ class SocketReader implements ProcessOutput {
   readonly socket: Socket
   readonly closed: Promise<void>
   #onBytes: (bytes: Buffer) => void = () => {}
+  #isHeld = false
+  #readAtMs = 0
+  #rest: NodeJS.Timeout | undefined
 
   constructor(path: string) {
     const buffer = Buffer.allocUnsafeSlow(READ_BYTES)
@@ -145,6 +152,7 @@ class SocketReader implements ProcessOutput {
       onread: {
         buffer,
         callback: (length) => {
+          this.#restAfter(length)
           this.#onBytes(buffer.subarray(0, length))
           return true
         }
@@ -152,7 +160,10 @@ class SocketReader implements ProcessOutput {
     })
     this.socket.on('error', () => {})
     this.closed = new Promise((resolve) => {
-      this.socket.once('close', () => resolve())
+      this.socket.once('close', () => {
+        clearTimeout(this.#rest)
+        resolve()
+      })
     })
   }
 
@@ -161,15 +172,30 @@ class SocketReader implements ProcessOutput {
   }
 
   pause(): void {
+    this.#isHeld = true
     this.socket.pause()
   }
 
   resume(): void {
-    this.socket.resume()
+    this.#isHeld = false
+    if (this.#rest === undefined) this.socket.resume()
   }
 
   destroy(): void {
     this.socket.destroy()
+  }
+
+  /** codex writes a line at a time: in a flood, waking up for each would cost more than all that is done with it. */
+  #restAfter(length: number): void {
+    const nowMs = performance.now()
+    const sinceMs = nowMs - this.#readAtMs
+    this.#readAtMs = nowMs
+    if (sinceMs > QUICK_MS || length > SMALL_READ_BYTES || this.#rest !== undefined) return
+    this.socket.pause()
+    this.#rest = setTimeout(() => {
+      this.#rest = undefined
+      if (!this.#isHeld) this.socket.resume()
+    }, REST_MS)
   }
 }
 

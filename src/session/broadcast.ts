@@ -10,13 +10,7 @@ export interface SessionPicture {
   pendingApprovals: Approval[]
 }
 
-/**
- * At most so often are a session's events handed out: codex writes a line at a time, and a write to each socket for each
- * line would cost more than all the rest. The first after a pause goes out at once.
- */
-const FLUSH_INTERVAL_MS = 2
-
-/** Puts a session's events in its journal and hands them to its clients in batches. */
+/** Puts a session's events in its journal and hands them to its clients, batched per turn of the event loop. */
 export class Broadcast {
   readonly #journal: SessionJournal
   readonly #picture: () => SessionPicture
@@ -25,8 +19,6 @@ export class Broadcast {
   /** One for all clients: a function for each would live as long as the client. */
   readonly #gapFrames: DescribeGap = (from, to) => this.#describeGap(from, to)
   #immediate: NodeJS.Immediate | undefined
-  #timer: NodeJS.Timeout | undefined
-  #handedOutAtMs = 0
 
   constructor(journal: SessionJournal, picture: () => SessionPicture) {
     this.#journal = journal
@@ -70,10 +62,7 @@ export class Broadcast {
 
   /** After the microtasks of this turn of the loop, so that a response goes out before the events that follow it. */
   scheduleFlush(): void {
-    if (this.#immediate !== undefined || this.#timer !== undefined) return
-    const sinceMs = performance.now() - this.#handedOutAtMs
-    if (sinceMs >= FLUSH_INTERVAL_MS) this.#immediate = setImmediate(this.#flush)
-    else this.#timer = setTimeout(this.#flush, FLUSH_INTERVAL_MS)
+    this.#immediate ??= setImmediate(this.#flush)
   }
 
   /** Hands out what is left and closes every client. */
@@ -91,12 +80,9 @@ export class Broadcast {
 
   #handOut(): void {
     clearImmediate(this.#immediate)
-    clearTimeout(this.#timer)
     this.#immediate = undefined
-    this.#timer = undefined
     const runs = this.#journal.takeNew()
     if (runs.length === 0) return
-    this.#handedOutAtMs = performance.now()
     const frames = runs.map((run) => run.frames)
     for (const client of this.#clients) client.deliver(runs, frames)
   }
