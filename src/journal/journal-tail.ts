@@ -4,9 +4,9 @@ import type { Run } from './run.ts'
 
 /** Blocks double up to this: a quiet session must not hold much, and a flood must not make a block per read. */
 const FIRST_BLOCK_BYTES = 1024
-const MAX_BLOCK_BYTES = 128 * 1024
+const MAX_BLOCK_BYTES = 256 * 1024
 /** Blocks that are kept to be used again. */
-const MAX_FREE_BLOCKS = 32
+const MAX_FREE_BLOCKS = 16
 
 interface Block {
   readonly bytes: Buffer

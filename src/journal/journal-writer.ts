@@ -2,7 +2,7 @@ import type { JournalStore } from '../stores/journal-store.ts'
 import type { JournalBounds } from './journal.ts'
 
 /** What a crash of the gateway may lose is younger than this plus the time of one write. */
-const WRITE_INTERVAL_MS = 200
+const WRITE_INTERVAL_MS = 400
 const RETRY_INTERVAL_MS = 1_000
 
 /** A journal with events to write. */
