@@ -8,8 +8,10 @@ import type { Run } from './run.ts'
 
 /** One write to the store. */
 const WRITE_BYTES = 4 * 1024 * 1024
-/** What is not stored yet may take this much memory; then codex has to wait, or the oldest goes. */
+/** What is not stored yet may take this much memory. Within narrower bounds the oldest goes before that… */
 const MAX_UNWRITTEN_BYTES = 32 * 1024 * 1024
+/** …within wider ones codex waits for the store, from here on. */
+const PRESSURE_BYTES = 16 * 1024 * 1024
 /** Stored events stay in memory too, so far: reconnects after a moment are served from here… */
 const KEEP_BYTES = 128 * 1024
 /** …and a Redis that was killed may have lost its last second. */
@@ -182,7 +184,7 @@ export class SessionJournal implements Journal {
       ({ lastSeq, atMs }, bytesHeld) =>
         lastSeq <= this.#storedSeq && bytesHeld > KEEP_BYTES && (atMs < oldestMs || bytesHeld > MAX_KEEP_BYTES)
     )
-    if (this.#isPressing && this.#tail.bytesAfter(this.#storedSeq) < MAX_UNWRITTEN_BYTES / 2) this.#press(false)
+    if (this.#isPressing && this.#tail.bytesAfter(this.#storedSeq) < PRESSURE_BYTES / 2) this.#press(false)
   }
 
   /** Drops what is beyond the bounds, and keeps what waits for the store within its own. */
@@ -190,9 +192,11 @@ export class SessionJournal implements Journal {
     const { maxEvents, maxBytes } = this.#writer.bounds
     const oldestSeq = this.#lastSeq - maxEvents
     this.#tail.dropWhile(({ lastSeq }, bytesHeld) => lastSeq <= oldestSeq || bytesHeld > maxBytes)
-    if (this.#tail.bytesAfter(this.#storedSeq) <= MAX_UNWRITTEN_BYTES) return
-    if (this.#writer.isHealthy) this.#press(true)
-    else this.#tail.dropWhile((_block, bytesHeld) => bytesHeld > MAX_UNWRITTEN_BYTES)
+    if (maxBytes <= MAX_UNWRITTEN_BYTES) return
+    const unwrittenBytes = this.#tail.bytesAfter(this.#storedSeq)
+    if (this.#writer.isHealthy) this.#press(this.#isPressing || unwrittenBytes > PRESSURE_BYTES)
+    else if (unwrittenBytes > MAX_UNWRITTEN_BYTES)
+      this.#tail.dropWhile((_block, bytesHeld) => bytesHeld > MAX_UNWRITTEN_BYTES)
   }
 
   #press(isHigh: boolean): void {

@@ -92,7 +92,7 @@ t.test(
     const bounds = { ...wide, maxEvents: 3_000 }
     const payload = Buffer.from(`"${'x'.repeat(1_000)}"`)
     const flood = (journal: SessionJournal, seen = (_run: Run) => {}) => {
-      for (let index = 0; index < 9_000; index++) {
+      for (let index = 0; index < 27_000; index++) {
         journal.append('event', payload, 0, payload.length)
         if (index % 50 === 0) journal.takeNew().forEach(seen)
       }
@@ -139,7 +139,7 @@ t.test(
     answer()
     await persisted
     const stored = storing.store.journals.get('alice')?.runs ?? []
-    t.strictSame(seqs(stored), count(seqs(stored)[0] ?? 0, 18_000), 'of a store that takes its time')
+    t.strictSame(seqs(stored), count(seqs(stored)[0] ?? 0, 54_000), 'of a store that takes its time')
   }
 )
 
