@@ -123,18 +123,23 @@ export class OutputSockets {
   }
 }
 
-async function readProof(socket: Socket): Promise<string> {
-  const signal = AbortSignal.timeout(PROOF_TIMEOUT_MS)
-  try {
-    for (;;) {
-      const shown = socket.read(PROOF_BYTES) as Buffer | null
-      if (shown !== null) return shown.toString('latin1')
-      if (socket.destroyed) return ''
-      await once(socket, 'readable', { signal })
+/** The first bytes that the other side says; '' when they do not come in time. */
+function readProof(socket: Socket): Promise<string> {
+  return new Promise((resolve) => {
+    let shown = ''
+    const end = (proof: string) => {
+      clearTimeout(timer)
+      socket.off('data', onData).off('close', onClose).pause()
+      resolve(proof)
     }
-  } catch {
-    return ''
-  }
+    const onData = (bytes: Buffer) => {
+      shown += bytes.toString('latin1')
+      if (shown.length >= PROOF_BYTES) end(shown)
+    }
+    const onClose = () => end('')
+    const timer = setTimeout(onClose, PROOF_TIMEOUT_MS)
+    socket.on('data', onData).once('close', onClose).resume()
+  })
 }
 
 class SocketReader implements ProcessOutput {
