@@ -102,7 +102,7 @@ interface Side {
 }
 
 async function side(name: string, store: JournalStore, serverPid?: number): Promise<Side> {
-  const writer = new JournalWriter({ store, bounds: BOUNDS, onHealth() {} })
+  const writer = new JournalWriter({ store, bounds: BOUNDS, onHealth() {}, onDamaged() {} })
   const [flooded, paced] = [await journals(writer, 1), await journals(writer, PACED_USERS)]
   return { name, flooded, paced, ...(serverPid === undefined ? {} : { serverPid }) }
 }

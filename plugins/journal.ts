@@ -21,6 +21,9 @@ export default fp<JournalBounds>(
       onHealth: (isHealthy, reason) => {
         if (isHealthy) log.info('journals are written again')
         else log.error({ reason }, 'journals cannot be written; events are kept in memory, the oldest go first')
+      },
+      onDamaged: (userId, { firstSeq, lastSeq }) => {
+        log.error({ userId, firstSeq, lastSeq }, 'a part of a stored journal is damaged; its readers are told of a gap')
       }
     })
     fastify.decorate('journalWriter', writer)

@@ -10,6 +10,7 @@ export interface HealthRouteOptions {
 /** Polled by supervisors and load balancers: no auth, and no line in the log unless something is wrong. */
 const healthRoutes: FastifyPluginAsyncTypebox<HealthRouteOptions> = async (fastify, { version }) => {
   const store = fastify.getDecorator<FastifyInstance['store']>('store')
+  const journals = fastify.getDecorator<FastifyInstance['journalWriter']>('journalWriter')
   const audit = fastify.getDecorator<FastifyInstance['audit']>('audit')
   const pool = fastify.getDecorator<FastifyInstance['pool']>('pool')
   const sessions = fastify.getDecorator<FastifyInstance['sessions']>('sessions')
@@ -37,16 +38,19 @@ const healthRoutes: FastifyPluginAsyncTypebox<HealthRouteOptions> = async (fasti
       schema: {
         operationId: 'getReady',
         tags: ['service'],
-        summary: 'Whether it can serve: the store answers, the audit log takes records, it is not about to end',
+        summary:
+          'Whether it can serve: the store answers and takes journals, the audit log takes records, it is not about to end',
         security: [],
         response: { 200: ref(ReadySchema), 503: ref(ReadySchema) }
       }
     },
     async (_request, reply) => {
-      const isStoreUp = await store.ping().then(
+      const answers = await store.ping().then(
         () => true,
         () => false
       )
+      // A full disk can still be read.
+      const isStoreUp = answers && journals.isHealthy
       const isAuditUp = audit.unavailableReason === undefined
       const isReady = isStoreUp && isAuditUp && !sessions.isDraining
       return reply.code(isReady ? 200 : 503).send({

@@ -18,12 +18,15 @@ export interface JournalWriterOptions {
   bounds: JournalBounds
   /** The store stopped answering, or answers again. */
   onHealth(isHealthy: boolean, reason: string): void
+  /** A stored run cannot be read; it is a gap to whoever comes for it. */
+  onDamaged(userId: string, run: { firstSeq: number; lastSeq: number }): void
 }
 
-/** Writes the journals of all sessions to the store, off the hot path: every 200 ms those that have something new. */
+/** Writes the journals of all sessions to the store, off the hot path: every 400 ms those that have something new. */
 export class JournalWriter {
   readonly store: JournalStore
   readonly bounds: JournalBounds
+  readonly onDamaged: JournalWriterOptions['onDamaged']
   readonly #onHealth: JournalWriterOptions['onHealth']
   readonly #open = new Set<PersistentJournal>()
   readonly #due = new Set<PersistentJournal>()
@@ -31,9 +34,10 @@ export class JournalWriter {
   #writing: Promise<void> | undefined
   #isHealthy = true
 
-  constructor({ store, bounds, onHealth }: JournalWriterOptions) {
+  constructor({ store, bounds, onHealth, onDamaged }: JournalWriterOptions) {
     this.store = store
     this.bounds = bounds
+    this.onDamaged = onDamaged
     this.#onHealth = onHealth
   }
 

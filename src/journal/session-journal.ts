@@ -1,6 +1,7 @@
+import { isUtf8 } from 'node:buffer'
 import { randomBytes } from 'node:crypto'
 import type { JournalHead, StoredJournal } from '../stores/journal-store.ts'
-import { skipFrames } from './frames.ts'
+import { messagesIn, skipFrames } from './frames.ts'
 import type { Journal, JournalPosition } from './journal.ts'
 import { JournalTail } from './journal-tail.ts'
 import type { JournalWriter } from './journal-writer.ts'
@@ -135,10 +136,23 @@ export class SessionJournal implements Journal {
   }
 
   async #readStored(seq: number, maxBytes: number): Promise<Run[]> {
-    const runs = await this.#writer.store.read(this.#userId, seq, maxBytes)
     const oldestMs = Date.now() - this.#writer.bounds.maxAgeMs
-    const found = runs.filter(({ atMs }) => atMs >= oldestMs).map((run) => runAfter(run, seq))
-    return found.length > 0 ? found : this.#tail.read(seq, maxBytes)
+    for (let cursor = seq; ; ) {
+      const runs = await this.#writer.store.read(this.#userId, cursor, maxBytes)
+      const last = runs.at(-1)
+      if (last === undefined) return this.#tail.read(seq, maxBytes)
+      const found = runs.filter((run) => run.atMs >= oldestMs && this.#isWhole(run))
+      if (found.length > 0) return found.map((run) => runAfter(run, seq))
+      // None of these can be had; what comes behind them can.
+      cursor = last.lastSeq
+    }
+  }
+
+  /** A damaged run would go out as it is, and end the connection of every client that comes for it. */
+  #isWhole(run: Run): boolean {
+    if (isWhole(run)) return true
+    this.#writer.onDamaged(this.#userId, run)
+    return false
   }
 
   async #persist(): Promise<void> {
@@ -157,6 +171,8 @@ export class SessionJournal implements Journal {
       if (this.#tail.bytes > KEEP_BYTES) this.#schedule()
       else this.#tail.clearFree()
     } catch (error) {
+      // It may have lost what it had confirmed, the beginning of the journal included.
+      this.#isDistrusted = true
       // A write that failed may go out all the same, when the store is back.
       this.#tail.giveBack(false)
       // A source that waits for a store that is away would wait for as long; from here on the oldest goes instead.
@@ -218,6 +234,17 @@ function openHead(stored: StoredJournal | undefined, newEpoch: string): Head {
     isOpen: true,
     lastSeq: lastSeq + 1
   }
+}
+
+/** Whether a run has as many frames as numbers, each of them text. */
+function isWhole({ frames, firstSeq, lastSeq }: Run): boolean {
+  let count = 0
+  for (const message of messagesIn(frames)) {
+    if (message.length === 0 || !isUtf8(message)) return false
+    count++
+  }
+  const length = lastSeq - firstSeq + 1
+  return count === length && skipFrames(frames, 0, length) === frames.length
 }
 
 /** The part of a run after a number. */

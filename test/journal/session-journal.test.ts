@@ -21,15 +21,21 @@ interface SetUp {
 /** A journal of alice's as a gateway opens it; `crash` leaves it as a SIGKILL would. */
 async function open(t: Test, { store = new FaultyJournalStore(), bounds = wide }: SetUp = {}) {
   const health: boolean[] = []
+  const damaged: boolean[] = []
   const pressure: boolean[] = []
-  const writer = new JournalWriter({ store, bounds, onHealth: (isHealthy) => health.push(isHealthy) })
+  const writer = new JournalWriter({
+    store,
+    bounds,
+    onHealth: (isHealthy) => health.push(isHealthy),
+    onDamaged: () => damaged.push(true)
+  })
   const journal = await SessionJournal.open({ userId: 'alice', writer, onPressure: (isHigh) => pressure.push(isHigh) })
   t.teardown(() => writer.close())
   const append = (payload: Buffer | string, type = 'event') => {
     const bytes = Buffer.from(payload)
     return journal.append(type, bytes, 0, bytes.length)
   }
-  return { store, writer, journal, health, pressure, append, crash: () => writer.close() }
+  return { store, writer, journal, health, damaged, pressure, append, crash: () => writer.close() }
 }
 
 const texts = (runs: readonly Run[]) => runs.flatMap(({ frames }) => [...messagesIn(frames)].map(String))

@@ -43,7 +43,7 @@ class TestSink implements ClientSink {
 async function setUp(maxEvents = 1_000_000) {
   const store = new FaultyJournalStore()
   const bounds = { maxEvents, maxBytes: 1_000_000_000, maxAgeMs: 1_000_000_000 }
-  const writer = new JournalWriter({ store, bounds, onHealth() {} })
+  const writer = new JournalWriter({ store, bounds, onHealth() {}, onDamaged() {} })
   const journal = await SessionJournal.open({ userId: 'alice', writer, onPressure() {} })
   t.teardown(() => writer.close())
   const sink = new TestSink()
