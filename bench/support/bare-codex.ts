@@ -1,6 +1,6 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { locateCodexBinary } from '../../src/codex/binary.ts'
@@ -18,21 +18,31 @@ const PATH = process.env.PATH ?? ''
 
 const newMark = () => `bench-${randomBytes(8).toString('hex')}`
 
-/** A home with the profile that the gateway gives its processes, and nobody between codex and whoever starts it. */
+/** `tuned`: as the gateway gives its processes; `default`: codex as it comes, but for the model's address. */
+export type Profile = 'tuned' | 'default'
+
+/** A home with one of the profiles, and nobody between codex and whoever starts it. */
 export class BareCodexHome {
   readonly binary = locateCodexBinary()
   readonly directories: UserDirectories
-  readonly #shimDirectory: string
+  /** Undefined: the default profile. */
+  readonly #shimDirectory: string | undefined
 
-  private constructor(directories: UserDirectories, shimDirectory: string) {
+  private constructor(directories: UserDirectories, shimDirectory?: string) {
     this.directories = directories
     this.#shimDirectory = shimDirectory
   }
 
   /** Makes the home under `base`. */
-  static async create(base: string, baseUrl: string): Promise<BareCodexHome> {
+  static async create(base: string, baseUrl: string, profile: Profile = 'tuned'): Promise<BareCodexHome> {
     const directories = { codexHome: join(base, 'codex'), home: join(base, 'home'), workspace: join(base, 'workspace') }
     for (const directory of Object.values(directories)) mkdirSync(directory, { recursive: true, mode: 0o700 })
+    if (profile === 'default') {
+      const provider = `[model_providers.bench]\nname = "bench"\nbase_url = "${baseUrl}"\nwire_api = "responses"\n`
+      const config = `model = "${MODEL}"\nmodel_provider = "bench"\n${provider}`
+      writeFileSync(join(directories.codexHome, 'config.toml'), config)
+      return new BareCodexHome(directories)
+    }
     await writeCodexConfig(directories.codexHome, {
       provider: { kind: 'custom', baseUrl, requiresLogin: false },
       model: MODEL,
@@ -48,11 +58,17 @@ export class BareCodexHome {
     // Of this process alone: what ends after the one before it looks for that one's mark.
     const mark = newMark()
     const { directories } = this
-    const env = codexEnvironment({ directories, mark, shimDirectory: this.#shimDirectory, gatewayEnv: { PATH } })
+    const env = this.#environment(mark)
     const child = spawn(this.binary, ['app-server'], { cwd: directories.workspace, env })
     const codex = new BareCodex(child, mark, directories.workspace)
     await codex.process.initialize('0', REQUEST_TIMEOUT_MS)
     return codex
+  }
+
+  #environment(mark: string): Record<string, string> {
+    const { directories } = this
+    if (this.#shimDirectory === undefined) return { PATH, HOME: directories.home, CODEX_HOME: directories.codexHome }
+    return codexEnvironment({ directories, mark, shimDirectory: this.#shimDirectory, gatewayEnv: { PATH } })
   }
 }
 
