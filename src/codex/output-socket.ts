@@ -59,8 +59,13 @@ export class OutputSockets {
     const directory = await mkdtemp(join(tmpdir(), 'cloud-codex-'))
     const path = join(directory, 'output')
     const server = createServer({ pauseOnConnect: true })
-    server.listen(path)
-    await once(server, 'listening')
+    try {
+      server.listen(path)
+      await once(server, 'listening')
+    } catch (error) {
+      await rm(directory, { recursive: true, force: true })
+      throw error
+    }
     server.unref()
     const sockets = new OutputSockets(directory, path, server)
     sockets.#makeNext()
@@ -69,7 +74,7 @@ export class OutputSockets {
 
   /** Both ends are the caller's. Rejects when the two cannot be connected. */
   async take(): Promise<OutputSocket> {
-    const pair = (this.#next ?? this.#connect()) as Promise<OutputSocket>
+    const pair = this.#next ?? this.#connect()
     this.#next = undefined
     try {
       return await pair

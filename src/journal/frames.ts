@@ -1,3 +1,5 @@
+import { isUtf8 } from 'node:buffer'
+
 /** RFC 6455: FIN and opcode 1, a whole text message in one frame. */
 const TEXT_FRAME = 0x81
 const LENGTH_IN_16_BITS = 126
@@ -43,6 +45,18 @@ export function* messagesIn(frames: Buffer): Generator<Buffer> {
     at = frameEnd(frames, at)
     yield frames.subarray(start, at)
   }
+}
+
+/** How many frames these bytes are; undefined when they are anything else than whole frames of text. */
+export function countFrames(frames: Buffer): number | undefined {
+  let count = 0
+  for (let at = 0; at < frames.length; count++) {
+    const start = at + headerLengthAt(frames, at)
+    if (frames[at] !== TEXT_FRAME || start > frames.length) return undefined
+    at = frameEnd(frames, at)
+    if (at > frames.length || !isUtf8(frames.subarray(start, at))) return undefined
+  }
+  return count
 }
 
 /** Where the frame that begins `count` frames after `at` begins. */

@@ -1,7 +1,6 @@
-import { isUtf8 } from 'node:buffer'
 import { randomBytes } from 'node:crypto'
 import type { JournalHead, StoredJournal } from '../stores/journal-store.ts'
-import { messagesIn, skipFrames } from './frames.ts'
+import { countFrames, skipFrames } from './frames.ts'
 import type { Journal, JournalPosition } from './journal.ts'
 import { JournalTail } from './journal-tail.ts'
 import type { JournalWriter } from './journal-writer.ts'
@@ -45,6 +44,7 @@ export class SessionJournal implements Journal {
   #isScheduled = false
   #isDistrusted = false
   #isPressing = false
+  #isClosing = false
   #persisting: Promise<void> | undefined
 
   private constructor({ userId, writer, onPressure }: SessionJournalOptions, head: Head) {
@@ -123,6 +123,7 @@ export class SessionJournal implements Journal {
 
   /** Writes what is left and says that nothing is missing. Rejects with StoreUnavailable; the next epoch is new then. */
   async close(): Promise<void> {
+    this.#isClosing = true
     this.#writer.unregister(this)
     await this.#persisting?.catch(() => {})
     await this.persist()
@@ -150,7 +151,7 @@ export class SessionJournal implements Journal {
 
   /** A damaged run would go out as it is, and end the connection of every client that comes for it. */
   #isWhole(run: Run): boolean {
-    if (isWhole(run)) return true
+    if (countFrames(run.frames) === run.lastSeq - run.firstSeq + 1) return true
     this.#writer.onDamaged(this.#userId, run)
     return false
   }
@@ -168,7 +169,8 @@ export class SessionJournal implements Journal {
         this.#release()
       }
       this.#release()
-      if (this.#tail.bytes > KEEP_BYTES) this.#schedule()
+      // Once more, when what is kept for a moment has become old; a journal that is closed is gone by then.
+      if (this.#tail.bytes > KEEP_BYTES && !this.#isClosing) this.#schedule()
       else this.#tail.clearFree()
     } catch (error) {
       // It may have lost what it had confirmed, the beginning of the journal included.
@@ -210,9 +212,11 @@ export class SessionJournal implements Journal {
     this.#tail.dropWhile(({ lastSeq }, bytesHeld) => lastSeq <= oldestSeq || bytesHeld > maxBytes)
     if (maxBytes <= MAX_UNWRITTEN_BYTES) return
     const unwrittenBytes = this.#tail.bytesAfter(this.#storedSeq)
-    if (this.#writer.isHealthy) this.#press(this.#isPressing || unwrittenBytes > PRESSURE_BYTES)
-    else if (unwrittenBytes > MAX_UNWRITTEN_BYTES)
+    if (this.#writer.isHealthy) {
+      if (unwrittenBytes > PRESSURE_BYTES) this.#press(true)
+    } else if (unwrittenBytes > MAX_UNWRITTEN_BYTES) {
       this.#tail.dropWhile((_block, bytesHeld) => bytesHeld > MAX_UNWRITTEN_BYTES)
+    }
   }
 
   #press(isHigh: boolean): void {
@@ -234,17 +238,6 @@ function openHead(stored: StoredJournal | undefined, newEpoch: string): Head {
     isOpen: true,
     lastSeq: lastSeq + 1
   }
-}
-
-/** Whether a run has as many frames as numbers, each of them text. */
-function isWhole({ frames, firstSeq, lastSeq }: Run): boolean {
-  let count = 0
-  for (const message of messagesIn(frames)) {
-    if (message.length === 0 || !isUtf8(message)) return false
-    count++
-  }
-  const length = lastSeq - firstSeq + 1
-  return count === length && skipFrames(frames, 0, length) === frames.length
 }
 
 /** The part of a run after a number. */

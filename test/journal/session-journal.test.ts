@@ -13,6 +13,9 @@ fc.configureGlobal({ seed: 20_260_730 })
 
 const wide: JournalBounds = { maxEvents: 10_000_000, maxBytes: 1_000_000_000, maxAgeMs: 1_000_000_000 }
 
+/** The beginning of a header with a length in 64 bits. */
+const LONG_HEADER = Buffer.from([0x81, 127, 0])
+
 interface SetUp {
   store?: FaultyJournalStore
   bounds?: JournalBounds
@@ -320,6 +323,56 @@ t.test(
     t.pass()
   }
 )
+
+t.test('what is damaged or too old in the store is a hole, and what lies behind it is read', async (t) => {
+  const bounds = { ...wide, maxAgeMs: 60_000 }
+  const first = await open(t, { bounds })
+  const payload = `"${'x'.repeat(500)}"`
+  for (let index = 0; index < 800; index++) first.append(payload)
+  await first.journal.close()
+  const stored = first.store.journals.get('alice')
+  if (!stored) throw new Error('nothing stored')
+  const frames = Buffer.concat(stored.runs.map((run) => run.frames))
+  const part = (index: number): Run => ({
+    firstSeq: index * 100 + 1,
+    lastSeq: index * 100 + 100,
+    atMs: Date.now(),
+    frames: frames.subarray(skipFrames(frames, 0, index * 100), skipFrames(frames, 0, index * 100 + 100))
+  })
+  const old = (run: Run) => ({ ...run, atMs: Date.now() - 120_000 })
+  const changed = (run: Run, at: number, byte: number) => {
+    const frames = Buffer.from(run.frames)
+    frames[at] = byte
+    return { ...run, frames }
+  }
+  const damages: ((run: Run) => Run)[] = [
+    old,
+    old,
+    (run) => run,
+    // The length of the first frame, its text, its opcode; a last header that ends behind the run.
+    (run) => changed(run, 3, 0x7f),
+    (run) => changed(run, 300, 0xff),
+    (run) => changed(run, 0, 0x82),
+    (run) => ({ ...run, frames: Buffer.concat([run.frames.subarray(0, skipFrames(run.frames, 0, 99)), LONG_HEADER]) }),
+    (run) => run
+  ]
+  stored.runs = damages.map((damage, index) => damage(part(index)))
+  const { journal, damaged } = await open(t, { store: first.store, bounds })
+  t.strictSame(seqs(await readAll(journal)), [...count(201, 300), ...count(701, 800)])
+  t.strictSame(seqs(await journal.read(0, 1)), count(201, 300), 'not only with what is behind it in hand')
+  t.ok(damaged.length >= 4, 'and the operator hears of it')
+})
+
+t.test('a store that lost the journal’s beginning gets it again at the next write', async (t) => {
+  const { journal, append, store } = await open(t)
+  append('1')
+  await journal.persist()
+  store.journals.clear()
+  append('1')
+  await t.rejects(journal.persist())
+  await journal.persist()
+  t.match(store.journals.get('alice'), { head: { epoch: journal.epoch }, lastSeq: 2 })
+})
 
 async function readAll(journal: SessionJournal): Promise<Run[]> {
   const all: Run[] = []
