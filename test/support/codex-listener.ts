@@ -1,0 +1,74 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import { locateCodexBinary } from '../../src/codex/binary.ts'
+import { writeCodexConfig } from '../../src/codex/config-file.ts'
+import { codexEnvironment, DEFAULT_PATH } from '../../src/codex/environment.ts'
+import { writePromptRules } from '../../src/codex/prompt-rules.ts'
+import { prepareShims } from '../../src/codex/shims.ts'
+import { prepareUserDirectories, type UserDirectories } from '../../src/isolation/user-directories.ts'
+import { scratchDirectory, type Teardown } from './gateway.ts'
+import { eventually } from './processes.ts'
+
+const BOOT_TIMEOUT_MS = 30_000
+
+export interface CodexListener {
+  /** `127.0.0.1:<port>`. */
+  address: string
+  directories: UserDirectories
+}
+
+/**
+ * `codex app-server --listen ws://…` with the home, rules and environment that the gateway gives its processes, and
+ * nobody between it and its clients: what "as codex does" means. `binary` may be a codex with settings of a test's own.
+ */
+export async function startCodexListener(
+  t: Teardown,
+  modelBaseUrl: string,
+  model: string,
+  binary = locateCodexBinary()
+): Promise<CodexListener> {
+  const root = await scratchDirectory(t)
+  const directories = await prepareUserDirectories({ dataDir: root, workspaceRoot: join(root, 'workspaces') }, 'direct')
+  const commandPath = process.env.PATH ?? DEFAULT_PATH
+  await writeCodexConfig(directories.codexHome, {
+    provider: { kind: 'custom', baseUrl: modelBaseUrl, requiresLogin: false },
+    model,
+    workspace: directories.workspace,
+    mark: 'direct',
+    commandPath
+  })
+  await writePromptRules(directories.codexHome)
+  const shimDirectory = await prepareShims(root, locateCodexBinary())
+  const env = codexEnvironment({ directories, mark: 'direct', shimDirectory, gatewayEnv: { PATH: commandPath } })
+  const address = `127.0.0.1:${await freePort()}`
+  const codex = spawn(binary, ['app-server', '--listen', `ws://${address}`], {
+    cwd: directories.workspace,
+    env,
+    stdio: 'ignore'
+  })
+  const exited = once(codex, 'exit')
+  t.teardown(async () => {
+    codex.kill('SIGKILL')
+    await exited
+  })
+  await eventually('codex listens', BOOT_TIMEOUT_MS, async () => {
+    if (codex.exitCode !== null) throw new Error(`codex ended with code ${codex.exitCode}`)
+    return fetch(`http://${address}/readyz`).then(
+      ({ ok }) => ok,
+      () => false
+    )
+  })
+  return { address, directories }
+}
+
+/** codex takes no port 0: one that was free a moment ago. */
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as { port: number }
+  server.close()
+  await once(server, 'close')
+  return port
+}

@@ -1,0 +1,71 @@
+import { mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { locateCodexBinary } from '../../src/codex/binary.ts'
+import { scratchDirectory, type Teardown } from './gateway.ts'
+import { Terminal } from './terminal.ts'
+
+/**
+ * What a person has answered long ago: which model (a menu would come first), and that theirs is no screen reader. The
+ * rest keeps the TUI from calling anybody but the gateway.
+ */
+const CONFIG = `check_for_update_on_startup = false
+[tui]
+screen_reader_detection_done = true
+[notice.model_migrations]
+"gpt-5.5" = "gpt-6-sol"
+[analytics]
+enabled = false
+[feedback]
+enabled = false
+`
+const PROMPT = /› Ask Codex to do anything/
+
+/** The official TUI, on a machine of its own as far as it can see: a home, a directory, and the address of a gateway. */
+export class Tui {
+  readonly terminal: Terminal
+
+  private constructor(terminal: Terminal) {
+    this.terminal = terminal
+  }
+
+  /** Starts `codex --remote … <args>`; the token goes by an environment variable. */
+  static async start(t: Teardown, address: string, token: string, args: readonly string[] = []): Promise<Tui> {
+    const root = await scratchDirectory(t)
+    const [home, cwd] = [join(root, 'home'), join(root, 'elsewhere')]
+    await mkdir(home)
+    await mkdir(cwd)
+    await writeFile(join(home, 'config.toml'), CONFIG)
+    const remote = ['--remote', `ws://${address}`, '--remote-auth-token-env', 'CODEX_TOKEN']
+    const env = { PATH: process.env.PATH ?? '', HOME: home, CODEX_HOME: home, CODEX_TOKEN: token }
+    return new Tui(await Terminal.start(t, [locateCodexBinary(), ...remote, ...args], { cwd, env }))
+  }
+
+  /** Waits for the empty composer of a thread in which nothing runs. */
+  ready(): Promise<string> {
+    return this.terminal.waitFor((screen) => PROMPT.test(screen) && !/esc to interrupt/i.test(screen))
+  }
+
+  /** Writes a message and sends it. */
+  async say(text: string): Promise<void> {
+    await this.ready()
+    await this.terminal.paste(text)
+    const lastLine = text.split('\n').at(-1) as string
+    await this.terminal.waitFor((screen) => !PROMPT.test(screen) && screen.includes(lastLine.slice(0, 60)))
+    await this.terminal.press('Enter')
+  }
+
+  /** Waits for the approval prompt of this command. */
+  asked(command: string): Promise<string> {
+    return this.terminal.waitFor(
+      (screen) => screen.includes('Would you like to run the following command?') && screen.includes(`$ ${command}`)
+    )
+  }
+
+  /** Ctrl-C twice, as a person would. */
+  async quit(): Promise<number | null> {
+    await this.ready()
+    await this.terminal.press('C-c')
+    await this.terminal.press('C-c')
+    return this.terminal.ended()
+  }
+}
