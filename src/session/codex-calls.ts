@@ -78,6 +78,9 @@ export class CodexCalls {
       throw withDetails(new CodexError('codex did not take the approval policy of the gateway'), { mismatches })
     }
     await this.#noteThread(process, method, asObject(result.thread))
+    const threadId = asText(result.reviewThreadId) ?? asText(params.threadId)
+    // Nobody may take the process for idle between this answer and the turn's first notification.
+    if (threadId !== undefined) this.#options.tracker.onTurnAccepted(threadId, asObject(result.turn))
     return withIds(result)
   }
 

@@ -111,6 +111,14 @@ export class ThreadTracker {
     }))
   }
 
+  /** Takes a turn that codex has accepted: it runs, although `turn/started` may still be under way. */
+  onTurnAccepted(threadId: string, turn: JsonObject): void {
+    const known = this.#thread(threadId)
+    // The answer may be read after the turn's end, too.
+    const isNews = known.turn === undefined && known.lastTurn?.turnId !== turn.id
+    if (isNews && turn.status === 'inProgress') this.#onTurnStarted(threadId, turn)
+  }
+
   /** Takes the end of a turn, as codex describes it. */
   onTurnCompleted(threadId: string, { id, status: ended }: JsonObject): void {
     const [turnId, status] = [asText(id), asText(ended)]
