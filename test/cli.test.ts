@@ -1,25 +1,11 @@
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { readFile, rm, writeFile } from 'node:fs/promises'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
 import t from 'tap'
+import { cli } from './support/cli.ts'
 import { scratchDirectory, startGateway } from './support/gateway.ts'
 import { startGatewayProcess } from './support/gateway-process.ts'
 import { eventually } from './support/processes.ts'
 import { TestClient } from './support/ws-client.ts'
-
-/** The command line as a process of its own. */
-async function cli(args: string[], env: Record<string, string> = {}) {
-  const child = spawn(process.execPath, ['--import', 'tsx', resolve('cli.ts'), ...args], {
-    env: { PATH: process.env.PATH, ...env },
-    stdio: ['ignore', 'pipe', 'pipe']
-  })
-  let output = ''
-  child.stdout.on('data', (chunk) => (output += chunk))
-  child.stderr.on('data', (chunk) => (output += chunk))
-  const [code] = await once(child, 'close')
-  return { code, output }
-}
 
 t.test('audit verify says that a log is whole, and names the line of a changed record', async (t) => {
   const { address, dataDir, close } = await startGateway(t)

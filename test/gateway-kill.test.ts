@@ -4,7 +4,7 @@ import { redisMissing, startRedis } from './stores/redis-server.ts'
 import { cli } from './support/cli.ts'
 import type { SeqRange } from './support/event-ledger.ts'
 import { scratchDirectory } from './support/gateway.ts'
-import { type GatewayProcess, startGatewayProcess } from './support/gateway-process.ts'
+import { callApi, type GatewayProcess, startGatewayProcess } from './support/gateway-process.ts'
 import { RandomNumbers } from './support/random-numbers.ts'
 import { ReconnectingClient } from './support/reconnecting-client.ts'
 
@@ -168,7 +168,7 @@ async function checkState(t: Test, house: House, clients: ReconnectingClient[], 
     }
   }
   await checkApprovals(t, house, clients.at(-1) as ReconnectingClient, orphanId)
-  const { rules } = (await get(gateway, '/api/session-rules')) as { rules: { threadId: string }[] }
+  const { rules } = (await callApi(gateway, '/api/session-rules')) as { rules: { threadId: string }[] }
   const kept = new Map(rules.map((rule) => [rule.threadId, rule]))
   t.strictSame(without(acknowledged.ruledThreads, kept), [], 'no rule is missing')
   await checkRule(t, clients[0] as ReconnectingClient, house)
@@ -186,13 +186,13 @@ interface Outcome {
 }
 
 async function checkApprovals(t: Test, { gateway, acknowledged }: House, client: ReconnectingClient, orphanId: string) {
-  const { approvals } = await get(gateway, '/api/approvals')
+  const { approvals } = await callApi(gateway, '/api/approvals')
   t.strictSame(approvals, [], 'no approval waits for an answer that codex cannot hear')
   const resolved = () =>
     client.events.find(({ type, payload }) => type === 'approval/resolved' && payload.approvalId === orphanId)
   await client.until(() => resolved() !== undefined, 'the end of the approval that waited')
   t.match(resolved()?.payload, { outcome: 'orphaned', decision: null })
-  const { records } = (await get(gateway, '/api/audit?userId=alice&limit=200')) as { records: Outcome[] }
+  const { records } = (await callApi(gateway, '/api/audit?userId=alice&limit=200')) as { records: Outcome[] }
   const outcomes = (id: string) => records.flatMap((record) => (record.approvalId === id ? record.outcome : []))
   t.strictSame(outcomes(orphanId), ['orphaned'], 'it is on record, once')
   for (const approvalId of acknowledged.accepted) {
@@ -314,13 +314,6 @@ function numbersIn(ranges: readonly SeqRange[]): number {
 
 function clientOf(t: Test, house: House): ReconnectingClient {
   return new ReconnectingClient(t, () => house.gateway.address)
-}
-
-// biome-ignore lint/suspicious/noExplicitAny: answers of many shapes
-async function get({ address }: GatewayProcess, path: string): Promise<any> {
-  const response = await fetch(`http://${address}${path}`, { headers: { 'x-user-id': 'alice' } })
-  if (!response.ok) throw new Error(`${path}: ${response.status} ${await response.text()}`)
-  return response.json()
 }
 
 t.test('the gateway is killed during turns, on the embedded store', (t) => kills(t, {}))

@@ -4,7 +4,7 @@ import type { StoredThread } from '../src/session/session-state.ts'
 import { LmdbDocumentStore } from '../src/stores/lmdb-document-store.ts'
 import { redisMissing, startRedis } from './stores/redis-server.ts'
 import { scratchDirectory, startGateway } from './support/gateway.ts'
-import { type GatewayProcess, startGatewayProcess } from './support/gateway-process.ts'
+import { callApi, type GatewayProcess, startGatewayProcess } from './support/gateway-process.ts'
 import { eventually, signalCodex, untilGone } from './support/processes.ts'
 import { type Received, TestClient } from './support/ws-client.ts'
 
@@ -47,11 +47,11 @@ async function killAndComeBack(t: Test, variables: Record<string, string>): Prom
   const second = await startGatewayProcess(t, { ...variables, DATA_DIR: dataDir })
   await t.test('what waited ends on record, before its user is back', async (t) => {
     const record = await eventually('the approval is on record', 10_000, async () => {
-      const { records } = await get(second, '/api/audit?type=approval')
+      const { records } = await callApi(second, '/api/audit?type=approval')
       return records.find(({ approvalId }: { approvalId: string }) => approvalId === pending.approvalId)
     })
     t.match(record, { outcome: 'orphaned', decision: null, actor: { kind: 'shutdown' }, command: pending.command })
-    t.strictSame((await get(second, '/api/approvals')).approvals, [])
+    t.strictSame((await callApi(second, '/api/approvals')).approvals, [])
   })
 
   const after = await connect(t, second, BOGUS_POSITION)
@@ -88,7 +88,9 @@ async function killAndComeBack(t: Test, variables: Record<string, string>): Prom
   })
 
   await t.test('the rule still accepts, and the thread without a turn takes one', async (t) => {
-    t.match((await get(second, '/api/session-rules')).rules, [{ ruleId: resolved.ruleId, threadId: ruled.threadId }])
+    t.match((await callApi(second, '/api/session-rules')).rules, [
+      { ruleId: resolved.ruleId, threadId: ruled.threadId }
+    ])
     const again = await after.startTurn('escalate: touch ruled.txt', ruled.threadId)
     const { payload } = await after.waitFor('approval/resolved', ({ by }) => by.kind === 'rule')
     t.match(payload.by, { kind: 'rule', rule: resolved.ruleId })
@@ -98,11 +100,11 @@ async function killAndComeBack(t: Test, variables: Record<string, string>): Prom
   })
 
   await t.test('a rule that was revoked does not come back', async (t) => {
-    await request(second, `/api/session-rules/${resolved.ruleId}`, 'DELETE')
+    await callApi(second, `/api/session-rules/${resolved.ruleId}`, 'DELETE')
     await kill(second, dataDir)
     const third = await startGatewayProcess(t, { ...variables, DATA_DIR: dataDir })
-    t.strictSame((await get(third, '/api/session-rules')).rules, [])
-    const { records } = await get(third, '/api/audit?type=approval&outcome=orphaned')
+    t.strictSame((await callApi(third, '/api/session-rules')).rules, [])
+    const { records } = await callApi(third, '/api/audit?type=approval&outcome=orphaned')
     t.equal(records.length, 1, 'nothing is orphaned a second time')
   })
 }
@@ -261,17 +263,6 @@ async function kill(gateway: GatewayProcess, dataDir: string): Promise<void> {
   gateway.child.kill('SIGKILL')
   await gateway.exited
   await untilGone(dataDir, 10_000)
-}
-
-// biome-ignore lint/suspicious/noExplicitAny: see Received
-async function request(gateway: GatewayProcess, path: string, method: string): Promise<any> {
-  const response = await fetch(`http://${gateway.address}${path}`, { method, headers: { 'x-user-id': 'alice' } })
-  if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${await response.text()}`)
-  return response.json()
-}
-
-function get(gateway: GatewayProcess, path: string) {
-  return request(gateway, path, 'GET')
 }
 
 function sortById(threads: { threadId: string }[]): { threadId: string }[] {

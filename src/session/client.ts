@@ -1,3 +1,4 @@
+import { StoreUnavailable } from '../../errors.ts'
 import { CompactReplay } from '../journal/compact.ts'
 import { encodeFrame } from '../journal/frames.ts'
 import type { Journal, JournalPosition } from '../journal/journal.ts'
@@ -152,7 +153,9 @@ export class SessionClient {
     let runs: Run[]
     try {
       runs = await reading
-    } catch {
+    } catch (error) {
+      // Stored content that a compact replay cannot read would keep it here for ever; as it is, it can be sent.
+      if (!(error instanceof StoreUnavailable)) this.#replay = undefined
       if (pass === this.#pass && this.#state === DeliveryStates.CATCHING_UP) {
         this.#retry = setTimeout(() => this.#pump(pass), RETRY_READ_MS)
       }

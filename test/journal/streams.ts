@@ -1,12 +1,12 @@
 import { encodeFrame, messagesIn } from '../../src/journal/frames.ts'
 import type { Run } from '../../src/journal/run.ts'
+import type { Received } from '../support/ws-client.ts'
 
 export interface Message {
   type: string
   seq: number
   replaces?: { from: number; to: number }
-  // biome-ignore lint/suspicious/noExplicitAny: tests look into payloads of many shapes
-  payload: any
+  payload: Received['payload']
 }
 
 /** A journal of these messages in runs of these lengths; numbers that are missing are holes. */

@@ -6,6 +6,7 @@ import { JournalWriter } from '../../src/journal/journal-writer.ts'
 import { SessionJournal } from '../../src/journal/session-journal.ts'
 import { type ClientSink, SessionClient } from '../../src/session/client.ts'
 import { FaultyJournalStore } from '../support/faulty-journal-store.ts'
+import { eventually } from '../support/processes.ts'
 
 // The same cases in every run: what fails once must fail again.
 fc.configureGlobal({ seed: 20_260_730 })
@@ -187,6 +188,26 @@ t.test('one that reads from a store that is away waits, connected, and gets all 
     await nextLoop()
   }
   t.strictSame(covered(), run(1, 600))
+})
+
+t.test('stored content that cannot be folded is replayed as it is', async (t) => {
+  const { client, journal, sink, append, flush, settle } = await setUp()
+  const broken = Buffer.from('{"method":"item/completed","params":{"item":{"id"')
+  append(3)
+  journal.append('event', broken, 0, broken.length)
+  append(3)
+  flush()
+  await settle()
+  sink.sent.length = 0
+  client.resume({ epoch: journal.epoch, since: 1, compact: true })
+  await eventually('it has all', 5_000, () => {
+    sink.drain()
+    return client.state === 'live'
+  })
+  t.strictSame(
+    sink.sent.map((text) => /"seq":(\d+)/.exec(text)?.[1]),
+    ['2', '3', '4', '5', '6', '7']
+  )
 })
 
 t.test('whatever happens in whatever order, every number comes exactly once, in order', async (t) => {

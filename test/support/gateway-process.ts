@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { resolve } from 'node:path'
 import { scratchDirectory, type Teardown } from './gateway.ts'
 import { eventually } from './processes.ts'
+import type { Received } from './ws-client.ts'
 
 /** A machine that runs all tests at once needs seconds to load the sources. */
 const BOOT_TIMEOUT_MS = 60_000
@@ -59,4 +60,15 @@ export async function runServer(
   const { exited, output } = await spawnServer(t, variables)
   const { code } = await exited
   return { code, output: output() }
+}
+
+/** What a REST route answers the user alice. Rejects for any status but 2xx. */
+export async function callApi(
+  { address }: Pick<GatewayProcess, 'address'>,
+  path: string,
+  method = 'GET'
+): Promise<Received['payload']> {
+  const response = await fetch(`http://${address}${path}`, { method, headers: { 'x-user-id': 'alice' } })
+  if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${await response.text()}`)
+  return response.json()
 }
