@@ -28,6 +28,7 @@ import auditRoutes from './routes/audit.ts'
 import decideRoutes from './routes/decide.ts'
 import eventRoutes from './routes/events.ts'
 import healthRoutes from './routes/health.ts'
+import nativeRoutes from './routes/native.ts'
 import policyRoutes from './routes/policy.ts'
 import sessionRuleRoutes from './routes/session-rules.ts'
 import threadRoutes from './routes/threads.ts'
@@ -149,6 +150,7 @@ export async function buildApp(config: Config, options: AppOptions): Promise<Fas
 
   app.register(healthRoutes, { version: VERSION })
   app.register(decideRoutes)
+  app.register(nativeRoutes)
   app.register(async function protectedRoutes(scope) {
     scope.addHook('preValidation', scope.authenticate)
     scope.addHook('preHandler', scope.recordAccess)

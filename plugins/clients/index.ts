@@ -1,7 +1,9 @@
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import type { WebSocket } from 'ws'
+import { NativeDoor } from '../../src/native/native-door.ts'
 import type { ResumeFrom } from '../../src/session/client.ts'
+import { MessageDoor } from '../../src/session/message-door.ts'
 import type { Session } from '../../src/session/session.ts'
 import { ConnectionWatch, type WatchedConnection } from './connection-watch.ts'
 import { WebSocketConnection } from './web-socket-connection.ts'
@@ -23,6 +25,8 @@ export interface Clients {
   openSession(request: FastifyRequest): Promise<void>
   /** Attaches an upgraded socket that speaks the /ws messages. */
   attachWebSocket(socket: WebSocket, request: FastifyRequest, from: ResumeFrom | undefined): void
+  /** Attaches an upgraded socket that speaks codex's own protocol. */
+  attachNative(socket: WebSocket, request: FastifyRequest): void
   /** Watches a connection of another kind, until {@link ignore}. */
   watch(connection: WatchedConnection): void
   ignore(connection: WatchedConnection): void
@@ -42,14 +46,20 @@ export default fp<ClientsOptions>(
   async function clientsPlugin(fastify, { heartbeatMs, stallTimeoutMs }) {
     const { auth, sessions } = fastify
     const watch = new ConnectionWatch({ stallTimeoutMs, log: fastify.log })
-    const services = { auth, watch }
     fastify.decorateRequest('session', null as unknown as Session)
     fastify.decorate('clients', {
       async openSession(request) {
         request.session = await sessions.open(request.identity.userId)
       },
-      attachWebSocket(socket, request, from) {
-        WebSocketConnection.attach(socket, request, services, from)
+      attachWebSocket(socket, { session, identity, raw }, from) {
+        WebSocketConnection.attach(socket, raw.socket, watch, (sink) => {
+          return new MessageDoor(session, session.attach(sink, from), identity, auth.refresh)
+        })
+      },
+      attachNative(socket, { session, identity, raw, log }) {
+        WebSocketConnection.attach(socket, raw.socket, watch, (sink) => {
+          return new NativeDoor({ session, sink, identity, log })
+        })
       },
       watch: (connection) => watch.add(connection),
       ignore: (connection) => watch.delete(connection)

@@ -1,10 +1,7 @@
 import type { Socket } from 'node:net'
-import type { FastifyRequest } from 'fastify'
 import type { RawData, WebSocket } from 'ws'
-import type { ClientSink, ResumeFrom, SessionClient } from '../../src/session/client.ts'
-import { MessageDoor } from '../../src/session/message-door.ts'
-import type { Session } from '../../src/session/session.ts'
-import type { Auth } from '../auth.ts'
+import type { Identity } from '../../schemas/identity.ts'
+import type { ClientSink, SessionClient } from '../../src/session/client.ts'
 import type { ConnectionWatch, WatchedConnection } from './connection-watch.ts'
 import { sentBytes } from './sent-bytes.ts'
 
@@ -21,58 +18,56 @@ interface Message {
   isBinary: boolean
 }
 
-export interface WebSocketServices {
-  auth: Auth
-  watch: ConnectionWatch
+/** What the messages of a client come through; it speaks the client's protocol. */
+export interface Door {
+  /** Who is asking; it may change. */
+  readonly identity: Identity
+  /** Its place in the session. */
+  readonly client: SessionClient
+  /** Must not reject. */
+  handle(data: Buffer, isBinary: boolean): Promise<void>
+  /** The client is gone. */
+  close(): void
 }
 
 /**
- * One socket on /ws: its place in the session, its end. There are thousands of them, most of them idle: it holds neither
+ * One socket of a client: its place in the session, its end. There are thousands of them, most of them idle: it holds neither
  * the request that it came with nor functions of its own.
  */
 export class WebSocketConnection implements ClientSink, WatchedConnection {
   readonly #socket: WebSocket
   readonly #raw: Socket
-  readonly #session: Session
   readonly #watch: ConnectionWatch
-  readonly #client: SessionClient
-  readonly #door: MessageDoor
+  readonly #door: Door
   readonly #waiting: Message[] = []
   #inWork = 0
   #isDraining = false
 
-  /** Attaches an upgraded socket to its user's session, until it closes. */
-  static attach(
-    socket: WebSocket,
-    request: FastifyRequest,
-    services: WebSocketServices,
-    from: ResumeFrom | undefined
-  ): void {
-    const connection = new WebSocketConnection(socket, request, services, from)
+  /**
+   * Lets an upgraded socket speak through a door, until it closes.
+   *
+   * @param raw the connection below it
+   * @param openDoor attaches the connection to its user's session
+   */
+  static attach(socket: WebSocket, raw: Socket, watch: ConnectionWatch, openDoor: (sink: ClientSink) => Door): void {
+    const connection = new WebSocketConnection(socket, raw, watch, openDoor)
     ;(socket as OwnedSocket)[kConnection] = connection
-    services.watch.add(connection)
+    watch.add(connection)
     socket.on('message', onMessage)
     socket.on('close', onClose)
   }
 
-  private constructor(
-    socket: WebSocket,
-    { session, identity, raw }: FastifyRequest,
-    { auth, watch }: WebSocketServices,
-    from: ResumeFrom | undefined
-  ) {
+  private constructor(socket: WebSocket, raw: Socket, watch: ConnectionWatch, openDoor: (sink: ClientSink) => Door) {
     // Frames that are written past ws know nothing of an extension that ws has agreed on.
     if (socket.extensions !== '') throw new Error(`the socket has extensions: ${socket.extensions}`)
     this.#socket = socket
-    this.#raw = raw.socket
-    this.#session = session
+    this.#raw = raw
     this.#watch = watch
-    this.#client = session.attach(this, from)
-    this.#door = new MessageDoor(session, this.#client, identity, auth.refresh)
+    this.#door = openDoor(this)
   }
 
   get userId(): string {
-    return this.#session.userId
+    return this.#door.identity.userId
   }
 
   get isOpen(): boolean {
@@ -123,7 +118,7 @@ export class WebSocketConnection implements ClientSink, WatchedConnection {
 
   /** Sent by ws behind what is unsent. Ends the delivery too. */
   close(code: number, reason: string): void {
-    this.#client.detach()
+    this.#door.client.detach()
     this.#socket.close(code, reason)
   }
 
@@ -138,7 +133,7 @@ export class WebSocketConnection implements ClientSink, WatchedConnection {
 
   onClose(): void {
     this.#watch.delete(this)
-    this.#session.detach(this.#client)
+    this.#door.close()
   }
 
   #work(): void {

@@ -12,7 +12,7 @@ import {
 import { stringEnum } from '../../schemas/common.ts'
 import type { RpcId } from '../codex/classify.ts'
 import type { Question } from '../codex/server-requests.ts'
-import type { JsonValue } from '../json.ts'
+import type { JsonObject, JsonValue } from '../json.ts'
 
 /** How long an approval waits, and what happens then. */
 export type LedgerTimes = Static<typeof LedgerTimesSchema>
@@ -62,6 +62,13 @@ export interface Settlement {
 export interface WaitingCall {
   readonly id: RpcId
   respond(result: JsonValue): void
+}
+
+/** What codex asked, in its own words. */
+export interface PendingCall {
+  id: RpcId
+  method: string
+  params: JsonObject
 }
 
 export const EntryStates = {

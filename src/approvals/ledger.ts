@@ -13,6 +13,7 @@ import {
   EntryStates,
   isOpen,
   type LedgerTimes,
+  type PendingCall,
   type PolicyVerdict,
   type Settlement,
   type StoredApproval,
@@ -75,6 +76,14 @@ export class ApprovalLedger {
     let count = 0
     for (const { state } of this.#entries.values()) if (state !== EntryStates.RESOLVED) count++
     return count
+  }
+
+  /** What codex asked; undefined unless the approval waits for somebody. */
+  pendingCall(approvalId: string): PendingCall | undefined {
+    const entry = this.#entries.get(approvalId)
+    if (entry?.state !== EntryStates.PENDING) return undefined
+    const { call, question } = entry
+    return { id: call.id, method: question.method, params: question.params }
   }
 
   /** Takes a question of codex: decides it by rule or policy, or puts it before the clients. Never rejects. */

@@ -9,9 +9,15 @@ const UNKNOWN_ID = /\bnot found\b|\bnot loaded\b|\binvalid thread id\b|\bno such
 /** Under any code: some methods wrap it into an internal error. */
 const UNKNOWN_THREAD = /\bno (?:archived )?rollout found\b/i
 
-/** Turns codex's refusal of a client's request into one of our coded errors; any other error is returned as it is. */
+/**
+ * Turns codex's refusal of a client's request into one of our coded errors, with the refusal as its `cause`; any other
+ * error is returned as it is.
+ */
 export function toCodedError(error: unknown, method: string): Error {
-  if (!(error instanceof RpcError)) return error as Error
+  return error instanceof RpcError ? Object.assign(codedError(error, method), { cause: error }) : (error as Error)
+}
+
+function codedError(error: RpcError, method: string): Error {
   const details = { method, codexCode: error.rpcCode, ...(error.data === undefined ? {} : { data: error.data }) }
   if (error.rpcCode === OVERLOADED) return new TooManyInFlight(0)
   const isClientFault = error.rpcCode === INVALID_REQUEST || error.rpcCode === INVALID_PARAMS

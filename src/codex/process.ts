@@ -3,10 +3,10 @@ import { ProcessExited, ProcessStartFailed } from '../../errors.ts'
 import { redact } from '../audit/redact.ts'
 import type { LaunchedProcess } from '../isolation/launcher.ts'
 import { killMarked } from '../isolation/process-tree.ts'
-import type { JsonValue } from '../json.ts'
+import { asObject, type JsonObject, type JsonValue } from '../json.ts'
 import { LineSplitter } from './framing.ts'
 import type { ProcessOutput } from './output-socket.ts'
-import { RpcPeer, type ServerCall } from './rpc-peer.ts'
+import { type ReplyObserver, RpcPeer, type ServerCall } from './rpc-peer.ts'
 
 export const ProcessStates = {
   STARTING: 'starting',
@@ -71,6 +71,7 @@ export class CodexProcess {
   /** It is gone, and all that it wrote has been read. */
   readonly #closed: Promise<void>
   #state: ProcessState = ProcessStates.STARTING
+  #handshake: JsonObject = {}
   #stderrTail = ''
   #spawnError: Error | undefined
   #stopping: Promise<void> | undefined
@@ -118,6 +119,11 @@ export class CodexProcess {
     return this.#state
   }
 
+  /** codex's reply to `initialize`; empty before. */
+  get handshake(): JsonObject {
+    return this.#handshake
+  }
+
   get pid(): number | undefined {
     return this.#child.pid
   }
@@ -125,15 +131,17 @@ export class CodexProcess {
   /** The handshake: initialize, initialized. Rejects with ProcessStartFailed; the process is gone then. */
   async initialize(clientVersion: string, timeoutMs = START_TIMEOUT_MS): Promise<void> {
     try {
-      await this.#peer.request(
-        'initialize',
-        {
-          clientInfo: { name: 'cloud_codex', title: 'Cloud Codex', version: clientVersion },
-          // Without experimentalApi codex strips additionalPermissions from approvals: a request for more access
-          // would look like a plain command.
-          capabilities: { experimentalApi: true, requestAttestation: false }
-        },
-        timeoutMs
+      this.#handshake = asObject(
+        await this.#peer.request(
+          'initialize',
+          {
+            clientInfo: { name: 'cloud_codex', title: 'Cloud Codex', version: clientVersion },
+            // Without experimentalApi codex strips additionalPermissions from approvals: a request for more access
+            // would look like a plain command.
+            capabilities: { experimentalApi: true, requestAttestation: false }
+          },
+          timeoutMs
+        )
       )
       this.#peer.notify('initialized')
       this.#state = ProcessStates.READY
@@ -145,9 +153,9 @@ export class CodexProcess {
   }
 
   /** See {@link RpcPeer.request}. */
-  request(method: string, params: JsonValue, timeoutMs: number): Promise<JsonValue> {
+  request(method: string, params: JsonValue, timeoutMs: number, onReply?: ReplyObserver): Promise<JsonValue> {
     if (this.#state !== ProcessStates.READY) return Promise.reject(new ProcessExited())
-    return this.#peer.request(method, params, timeoutMs)
+    return this.#peer.request(method, params, timeoutMs, onReply)
   }
 
   /** Whether what codex writes waits in its pipe: for a while, as codex keeps what it cannot write in memory. */

@@ -36,7 +36,15 @@ export interface RpcHandlers {
   onGarbage(reason: string): void
 }
 
+/**
+ * Sees a reply at its place among the notifications, before the request itself settles.
+ *
+ * @param line the reply as codex wrote it, valid during the call only
+ */
+export type ReplyObserver = (line: Buffer) => void
+
 interface Pending {
+  onReply: ReplyObserver | undefined
   method: string
   timeoutMs: number
   line: string
@@ -68,13 +76,13 @@ export class RpcPeer {
    * Sends a request. Rejects with {@link RpcError} (codex refused), RequestTimeout (`timeoutMs` after it was sent or
    * queued), ProcessExited (the connection closed first) or TooManyInFlight (the queue is full).
    */
-  request(method: string, params: JsonValue, timeoutMs: number): Promise<JsonValue> {
+  request(method: string, params: JsonValue, timeoutMs: number, onReply?: ReplyObserver): Promise<JsonValue> {
     if (this.#closed) return Promise.reject(this.#closed)
     if (this.#queue.length >= MAX_QUEUED) return Promise.reject(new TooManyInFlight(MAX_QUEUED))
     const id = this.#nextId++
     return new Promise((resolve, reject) => {
       const line = encodeLine({ id, method, params })
-      const pending: Pending = { method, timeoutMs, line, resolve, reject, timer: undefined }
+      const pending: Pending = { onReply, method, timeoutMs, line, resolve, reject, timer: undefined }
       pending.timer = setTimeout(() => this.#expire(id, pending), timeoutMs)
       if (this.#pending.size < MAX_IN_FLIGHT) this.#send(id, pending)
       else this.#queue.push([id, pending])
@@ -92,7 +100,8 @@ export class RpcPeer {
       this.#handlers.onNotification(method, bytes, start, end)
       return
     }
-    const message = classifyLine(bytes.subarray(start, end))
+    const line = bytes.subarray(start, end)
+    const message = classifyLine(line)
     switch (message.kind) {
       case 'notification':
         this.#handlers.onNotification(message.method, bytes, start, end)
@@ -101,10 +110,10 @@ export class RpcPeer {
         this.#handlers.onRequest(this.#serverCall(message.id, message.method, message.params))
         break
       case 'response':
-        this.#settle(message.id, (pending) => pending.resolve(message.result))
+        this.#settle(line, message.id, (pending) => pending.resolve(message.result))
         break
       case 'error':
-        this.#settle(message.id, (pending) => pending.reject(new RpcError(message.error)))
+        this.#settle(line, message.id, (pending) => pending.reject(new RpcError(message.error)))
         break
       case 'garbage':
         this.#handlers.onGarbage(message.reason)
@@ -136,13 +145,14 @@ export class RpcPeer {
     this.#write(pending.line)
   }
 
-  #settle(id: RpcId | null, settle: (pending: Pending) => void): void {
+  #settle(line: Buffer, id: RpcId | null, settle: (pending: Pending) => void): void {
     const pending = typeof id === 'number' ? this.#pending.get(id) : undefined
     // A reply that comes after its time-out finds nothing: its caller has been told already.
     if (!pending) return
     this.#pending.delete(id as number)
     clearTimeout(pending.timer)
     this.#sendNext()
+    pending.onReply?.(line)
     settle(pending)
   }
 

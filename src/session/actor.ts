@@ -6,6 +6,8 @@ export interface Actor extends Pick<Identity, 'actorId' | 'roles'> {
   kind?: 'user' | 'webhook'
   /** Stays attached and hears approvals, so it may bring tools (dynamicTools): their calls are put before it. */
   answersToolCalls?: boolean
+  /** Speaks codex's own protocol: fields that it may not send are dropped, as codex ignores those that it does not know. */
+  isNative?: boolean
 }
 
 export interface RequestResult {

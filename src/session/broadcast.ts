@@ -65,6 +65,11 @@ export class Broadcast {
     this.#immediate ??= setImmediate(this.#flush)
   }
 
+  /** Hands out what is new at once. */
+  flush(): void {
+    this.#handOut()
+  }
+
   /** Hands out what is left and closes every client. */
   close(code: number, reason: string): void {
     this.#handOut()

@@ -1,12 +1,12 @@
 import { CodexError, InvalidMessage, withDetails } from '../../errors.ts'
 import type { Approval } from '../../schemas/approvals.ts'
-import type { Role } from '../../schemas/common.ts'
 import { toCodedError } from '../codex/codex-errors.ts'
 import type { ApprovalMode, WorkspacePaths } from '../codex/method-guards.ts'
 import { checkReply, guardParams, type ReplyMismatch } from '../codex/params.ts'
 import type { CodexProcess } from '../codex/process.ts'
-import { RpcError } from '../codex/rpc-peer.ts'
+import { type ReplyObserver, RpcError } from '../codex/rpc-peer.ts'
 import { asObject, asText, type JsonObject, nestsDeeperThan } from '../json.ts'
+import type { Actor } from './actor.ts'
 import type { ThreadTracker } from './thread-tracker.ts'
 
 /** Methods that codex answers only for a thread that this process has loaded. */
@@ -32,6 +32,12 @@ const ASIDE_TIMEOUT_MS = 2_000
 /** For the question whether a process may be stopped: who waits for its place must not wait for long. */
 const TERMINALS_TIMEOUT_MS = 1_000
 
+/** For somebody who wants to know when a request goes out, and what exactly comes back. */
+export interface RequestWatch {
+  onSent(): void
+  onReply: ReplyObserver
+}
+
 export interface CodexCallsOptions {
   tracker: ThreadTracker
   paths: WorkspacePaths
@@ -49,10 +55,11 @@ export class CodexCalls {
   }
 
   /** What codex may get of a client's params; see guardParams. */
-  async guard(method: string, params: unknown, roles: readonly Role[], answersToolCalls = false) {
+  async guard(method: string, params: unknown, actor: Omit<Actor, 'actorId'>) {
     refuseDeep(params)
     const { approvalMode: mode, paths } = this.#options
-    const guarded = await guardParams({ method, params, roles, mode, answersToolCalls, ...paths })
+    const { roles, answersToolCalls = false, isNative: lenient = false } = actor
+    const guarded = await guardParams({ method, params, roles, mode, answersToolCalls, lenient, ...paths })
     return { params: guarded.params as JsonObject, dropped: guarded.dropped }
   }
 
@@ -60,15 +67,17 @@ export class CodexCalls {
    * Sends guarded params; loads the thread first where codex wants it loaded. The result also has `threadId` and
    * `turnId` where it is about one. Rejects with coded errors only.
    */
-  async run(process: CodexProcess, method: string, params: JsonObject): Promise<JsonObject> {
+  async run(process: CodexProcess, method: string, params: JsonObject, watch?: RequestWatch): Promise<JsonObject> {
     if (NEEDS_LOADED_THREAD.has(method)) await this.#loadThread(process, asText(params.threadId))
-    return this.#forward(process, method, params)
+    return this.#forward(process, method, params, watch)
   }
 
-  async #forward(process: CodexProcess, method: string, params: JsonObject): Promise<JsonObject> {
+  async #forward(process: CodexProcess, method: string, params: JsonObject, watch?: RequestWatch): Promise<JsonObject> {
     let result: JsonObject
     try {
-      result = asObject(await process.request(method, params, this.#options.timeoutMs))
+      const reply = process.request(method, params, this.#options.timeoutMs, watch?.onReply)
+      watch?.onSent()
+      result = asObject(await reply)
     } catch (error) {
       throw toCodedError(error, method)
     }
@@ -144,7 +153,7 @@ export class CodexCalls {
 
   async #loadThread(process: CodexProcess, threadId: string | undefined): Promise<void> {
     if (threadId === undefined || this.#options.tracker.isLoaded(threadId)) return
-    const { params } = await this.guard('thread/resume', { threadId, excludeTurns: true }, ['user'])
+    const { params } = await this.guard('thread/resume', { threadId, excludeTurns: true }, { roles: ['user'] })
     await this.#forward(process, 'thread/resume', params)
   }
 }

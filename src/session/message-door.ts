@@ -41,14 +41,15 @@ interface Reply {
 
 /** The gateway's own message protocol (/ws), for one client: takes texts, answers each with one message. */
 export class MessageDoor {
+  /** Its place in the session. */
+  readonly client: SessionClient
   readonly #session: Session
-  readonly #client: SessionClient
   readonly #refresh: RefreshIdentity
   #identity: Identity
 
   constructor(session: Session, client: SessionClient, identity: Identity, refresh: RefreshIdentity) {
     this.#session = session
-    this.#client = client
+    this.client = client
     this.#identity = identity
     this.#refresh = refresh
   }
@@ -73,6 +74,11 @@ export class MessageDoor {
     }
   }
 
+  /** The client is gone. */
+  close(): void {
+    this.#session.detach(this.client)
+  }
+
   async #dispatch({ type, payload = {} }: ClientMessage): Promise<Reply> {
     const session = this.#session
     switch (type) {
@@ -87,7 +93,7 @@ export class MessageDoor {
       }
       case 'session/resume': {
         const { epoch, since, compact } = checked(checks.resume, payload, type)
-        this.#client.resume({ epoch, since, compact })
+        this.client.resume({ epoch, since, compact })
         return response({ epoch, since })
       }
       case 'auth/refresh': {
@@ -107,7 +113,7 @@ export class MessageDoor {
 
   #send(message: object, requestId: string | undefined): void {
     const answer = requestId === undefined ? message : { ...message, requestId }
-    this.#client.sendDirect(answer)
+    this.client.sendDirect(answer)
   }
 }
 

@@ -1,23 +1,19 @@
 import { setImmediate as nextLoop } from 'node:timers/promises'
-import { Forbidden, NotFound } from '../../errors.ts'
 import type { Approval, ApprovalResolved, RespondBody, SessionRule } from '../../schemas/approvals.ts'
 import type { SessionState, SessionStateName } from '../../schemas/server-messages.ts'
-import { ApprovalLedger, type LedgerHandlers } from '../approvals/ledger.ts'
-import { type LeftoverHandlers, settleLeftovers } from '../approvals/leftovers.ts'
-import { SessionRules } from '../approvals/session-rules.ts'
-import { roleAtLeast } from '../codex/methods.ts'
+import type { PendingCall } from '../approvals/ledger-entry.ts'
 import { describeExit, type ProcessExit } from '../codex/process.ts'
-import type { ServerCall } from '../codex/rpc-peer.ts'
-import { readServerRequest } from '../codex/server-requests.ts'
 import type { UserDirectories } from '../isolation/user-directories.ts'
 import type { Journal } from '../journal/journal.ts'
 import { Activity } from './activity.ts'
 import type { Actor, RequestResult } from './actor.ts'
+import { ApprovalDesk } from './approval-desk.ts'
 import { Broadcast } from './broadcast.ts'
 import type { ClientSink, ResumeFrom, SessionClient } from './client.ts'
 import { refuseNewWork } from './closing.ts'
-import { CodexCalls, refuseDeep } from './codex-calls.ts'
+import { CodexCalls, type RequestWatch } from './codex-calls.ts'
 import { ProcessKeeper } from './process-keeper.ts'
+import { greetsClients, type Handshake, ProcessNotices } from './process-notices.ts'
 import type { SessionOptions } from './session-options.ts'
 import { readsMethod, ThreadTracker } from './thread-tracker.ts'
 import { interruptTurns, recoverTurns, type TurnEnd } from './turn-recovery.ts'
@@ -31,12 +27,12 @@ export class Session {
   readonly view: UserDirectories
   readonly activity: Activity
   readonly #options: SessionOptions
-  readonly #approvals: LedgerHandlers & LeftoverHandlers
-  readonly #ledger: ApprovalLedger
+  readonly #desk: ApprovalDesk
   readonly #tracker: ThreadTracker
   readonly #broadcast: Broadcast
   readonly #calls: CodexCalls
   readonly #keeper: ProcessKeeper
+  readonly #notices = new ProcessNotices()
   #state: SessionState = { state: 'cold' }
   #lastUsedAtMs = Date.now()
 
@@ -51,7 +47,7 @@ export class Session {
       pendingApprovals: this.pendingApprovals()
     }))
     const { state, stored } = options
-    this.#tracker = new ThreadTracker((requestId) => this.#ledger.onResolvedByCodex(requestId), state, stored.threads)
+    this.#tracker = new ThreadTracker((requestId) => this.#desk.onResolvedByCodex(requestId), state, stored.threads)
     this.#calls = new CodexCalls({
       tracker: this.#tracker,
       paths: workspacePaths(this.directories, this.view),
@@ -62,27 +58,21 @@ export class Session {
         options.log.error(fields, 'codex runs a thread under another policy than the gateway’s')
       }
     })
-    this.#approvals = {
-      decide: (question) => options.decide(question, this),
-      record: (settlement) => options.record(settlement, this),
-      recorded: (approval) => options.recorded(approval, this),
-      emit: (event) => {
-        this.#broadcast.emit(event.type, event.payload)
-        options.onApproval(event, this)
-      },
-      keep: (approval) => state.saveApproval(approval),
-      forget: (approvalId) => state.removeApproval(approvalId),
+    this.#desk = new ApprovalDesk({
+      session: this,
+      services: options,
+      emit: (event) => this.#broadcast.emit(event.type, event.payload),
       onExpired: (approval, defaultAction) => this.#onExpired(approval, defaultAction),
       onUnrecordable: (error) => this.#onUnrecordable(error)
-    }
-    this.#ledger = new ApprovalLedger(this.#approvals, new SessionRules(state, stored.rules))
+    })
     this.#keeper = new ProcessKeeper({
       start: (handlers, signal) => options.startProcess(this.userId, handlers, signal),
       onNotification: (method, bytes, start, end) => {
         if (readsMethod(method)) this.#tracker.onNotification(method, bytes.subarray(start, end))
+        else if (greetsClients(method)) this.#notices.note(bytes.subarray(start, end))
         this.#broadcast.append('event', bytes, start, end)
       },
-      onRequest: (call) => this.#onServerRequest(call),
+      onRequest: (call) => this.#desk.onServerRequest(call, this.#tracker),
       onBatchEnd: () => this.#onBatchEnd(),
       onGarbage: (reason) => options.log.warn({ userId: this.userId, reason }, 'unreadable line from codex'),
       onReady: () => {
@@ -94,7 +84,7 @@ export class Session {
     })
     this.activity = new Activity({
       keeper: this.#keeper,
-      isWorking: () => this.#tracker.runningTurns > 0 || this.#ledger.pendingCount > 0,
+      isWorking: () => this.#tracker.runningTurns > 0 || this.#desk.isBusy,
       hasBackgroundTerminals: (process) => this.#calls.hasBackgroundTerminals(process)
     })
   }
@@ -131,40 +121,46 @@ export class Session {
     return this.#options.journal
   }
 
+  /** Whether the process has loaded this thread. */
+  isLoaded(threadId: string): boolean {
+    return this.#tracker.isLoaded(threadId)
+  }
+
   /** Whether the gateway has seen this thread here. One that is only in codex's history it has not. */
   hasThread(threadId: string): boolean {
     return this.#tracker.summaries().some((thread) => thread.threadId === threadId)
   }
 
   pendingApprovals(): Approval[] {
-    return this.#ledger.pending()
+    return this.#desk.pending()
   }
 
-  /** See {@link ApprovalLedger.respond}; Forbidden for a role that may only look. */
-  async respond(approvalId: string, body: RespondBody, actor: Actor): Promise<ApprovalResolved> {
-    this.#admit(actor)
-    refuseDeep(body)
-    return this.#ledger.respond(approvalId, body, { kind: actor.kind ?? 'user', id: actor.actorId })
+  /** See {@link ApprovalDesk.pendingCall}. */
+  pendingCall(approvalId: string): PendingCall | undefined {
+    return this.#desk.pendingCall(approvalId)
+  }
+
+  /** See {@link ApprovalDesk.respond}. */
+  respond(approvalId: string, body: RespondBody, actor: Actor): Promise<ApprovalResolved> {
+    this.activity.touch()
+    return this.#desk.respond(approvalId, body, actor)
   }
 
   /** The standing acceptances of this session. */
   sessionRules(): SessionRule[] {
-    return this.#ledger.rules.list(Date.now())
+    return this.#desk.rules()
   }
 
-  /**
-   * Ends a standing acceptance for good. Rejects with Forbidden for a role that may only look, NotFound when there is
-   * none, StoreUnavailable when it is suspended but still stored.
-   */
-  async revokeSessionRule(ruleId: string, actor: Actor): Promise<void> {
-    this.#admit(actor)
-    if (!(await this.#ledger.rules.revoke(ruleId))) throw new NotFound('The session rule was')
+  /** See {@link ApprovalDesk.revokeRule}. */
+  revokeSessionRule(ruleId: string, actor: Actor): Promise<void> {
+    this.activity.touch()
+    return this.#desk.revokeRule(ruleId, actor)
   }
 
-  /** See {@link ApprovalLedger.extend}; Forbidden for a role that may only look. */
+  /** See {@link ApprovalDesk.extend}. */
   extend(approvalId: string, ms: number, actor: Actor): Approval {
-    this.#admit(actor)
-    return this.#ledger.extend(approvalId, ms)
+    this.activity.touch()
+    return this.#desk.extend(approvalId, ms, actor)
   }
 
   /**
@@ -182,6 +178,17 @@ export class Session {
     return client
   }
 
+  /** What codex said to the gateway's own handshake; starts the process if need be. Rejects as a request does. */
+  async handshake(): Promise<Handshake> {
+    const { handshake: reply } = await this.#keeper.ensure()
+    return { reply, notices: this.#notices.lines }
+  }
+
+  /** Hands what is new to the clients at once. */
+  flush(): void {
+    this.#broadcast.flush()
+  }
+
   detach(client: SessionClient): void {
     this.#broadcast.detach(client)
   }
@@ -189,12 +196,19 @@ export class Session {
   /**
    * Sends a client's request to codex: checked and guarded, on a process that is started if need be, with the thread
    * loaded again if need be. Rejects with coded errors only.
+   *
+   * @param watch sees it go, and codex's own reply
    */
-  async request(method: string, params: unknown, { roles, answersToolCalls }: Actor): Promise<RequestResult> {
-    const { params: checked, dropped } = await this.#calls.guard(method, params, roles, answersToolCalls)
+  async request(method: string, params: unknown, actor: Actor, watch?: RequestWatch): Promise<RequestResult> {
+    const { params: checked, dropped } = await this.#calls.guard(method, params, actor)
     if (this.#state.retryAfterMs !== undefined) refuseNewWork(method, this.#state.retryAfterMs)
-    const run = async () => this.#calls.run(await this.#keeper.ensure(), method, checked)
+    const run = async () => this.#calls.run(await this.#keeper.ensure(), method, checked, watch)
     return { payload: await this.activity.request(run), dropped }
+  }
+
+  /** Checks a request as {@link request} does, and sends nothing. */
+  async check(method: string, params: unknown, actor: Actor): Promise<void> {
+    await this.#calls.guard(method, params, actor)
   }
 
   /**
@@ -203,7 +217,7 @@ export class Session {
    */
   async recover(): Promise<void> {
     this.#tellEnds(await recoverTurns(this.#tracker, () => this.#keeper.ensure()))
-    await settleLeftovers(this.#options.stored.pendingApprovals, this.#approvals)
+    await this.#desk.settleLeftovers()
   }
 
   /** Stops the process, telling the clients why; the next request starts it again. */
@@ -219,7 +233,7 @@ export class Session {
 
   /** Ends the session: approvals settled, process stopped, clients closed. Call {@link drain} before. */
   async close(code: number, reason: string): Promise<void> {
-    await this.#ledger.settleAll({ kind: 'shutdown' })
+    await this.#desk.settleAll('shutdown')
     await this.#keeper.close(reason)
     // Requests that ended with the process are answered first.
     await nextLoop()
@@ -250,19 +264,11 @@ export class Session {
     this.#broadcast.scheduleFlush()
   }
 
-  #onServerRequest(call: ServerCall): void {
-    const request = readServerRequest(call.method, call.params, (threadId, itemId) =>
-      this.#tracker.fileChanges(threadId, itemId)
-    )
-    if (request.type === 'question') void this.#ledger.open(call, request.question)
-    else if (request.type === 'settled') call.respond(request.result)
-    else call.respondError(request.error)
-  }
-
   #onProcessEnd(exit: ProcessExit, reason: string | undefined): void {
     const { expected, ...ended } = exit
+    this.#notices.clear()
     this.#tellEnds(interruptTurns(this.#tracker))
-    void this.#ledger.settleAll({ kind: this.state === 'closing' ? 'shutdown' : 'codex' })
+    void this.#desk.settleAll(this.state === 'closing' ? 'shutdown' : 'codex')
     if (!expected) this.#options.log.warn({ userId: this.userId, ...ended }, 'codex process ended unexpectedly')
     const crashed = `codex ended (${describeExit(exit)}); the next request starts it again`
     if (!expected) this.#setState({ state: 'crashed', reason: crashed })
@@ -289,10 +295,5 @@ export class Session {
     if (state === 'closing' || (state === now.state && reason === now.reason)) return
     this.#state = now
     this.#broadcast.emit('session/state', now)
-  }
-
-  #admit({ roles }: Actor): void {
-    this.activity.touch()
-    if (!roleAtLeast(roles, 'user')) throw new Forbidden('A viewer may not decide')
   }
 }
