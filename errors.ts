@@ -44,6 +44,15 @@ export const OutsideWorkspace = createError(
   400
 )
 
+export const FileNotFound = createError('CC_FILE_NOT_FOUND', '%s', 404)
+export const FileRefused = createError('CC_FILE_REFUSED', '%s', 400)
+export const FileTooLarge = createError('CC_FILE_TOO_LARGE', '%s', 413)
+export const FileProtected = createError(
+  'CC_FILE_PROTECTED',
+  'Nothing is written to "%s": "%s" holds settings that make programs run others; ask the agent for the change',
+  403
+)
+
 // --- Pool and process ------------------------------------------------------------------------------------------------
 export const PoolFull = createError('CC_POOL_FULL', 'All %d codex processes are in use; retry later', 503)
 export const ProcessExited = createError(

@@ -56,7 +56,9 @@ function renderErrors(): string {
 
 function renderMethods(): string {
   const rows = ['viewer', 'user', 'approver', 'admin'].flatMap((role) => {
-    const methods = [...METHODS.values()].filter((row) => row.action !== 'deny' && row.role === role)
+    const methods = [...METHODS.values()].filter(
+      (row) => row.action !== 'deny' && (row.standInFrom ?? row.role) === role
+    )
     return methods.length === 0 ? [] : [[role, methods.map(({ method }) => `\`${method}\``).join(' ')]]
   })
   return table(['From role', 'Methods'], rows)

@@ -49,6 +49,14 @@ export const PluginListParamsSchema = Type.Object(
   CLOSED
 )
 
+export const PluginInstalledParamsSchema = Type.Object(
+  {
+    cwds: orNull(DirectoriesSchema),
+    installSuggestionPluginNames: orNull(Type.Array(NameSchema, { maxItems: 100 }))
+  },
+  CLOSED
+)
+
 /** The handshake of the native door; the gateway answers it, codex hears the gateway's own. */
 export const InitializeParamsSchema = Type.Object(
   {

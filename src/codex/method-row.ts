@@ -31,6 +31,8 @@ export interface OpenMethod extends MethodBase {
   readonly params: TObject
   readonly guards: readonly Guard[]
   readonly roleFields: RoleFields
+  /** Roles below `role`, from this one up, get the gateway's own answer: codex's would show what is not theirs. */
+  readonly standInFrom?: MethodRole
 }
 
 export interface DeniedMethod extends MethodBase {
@@ -52,15 +54,22 @@ export interface GuardSpec {
   guards?: readonly Guard[]
   fields?: RoleFields
   experimental?: Experimental
+  standInFrom?: MethodRole
 }
 
 export function guard(role: MethodRole, method: string, params: TObject, spec: GuardSpec): OpenMethod {
-  const { guards = [], fields = {}, experimental } = spec
-  return { method, action: 'guard', role, params, guards, roleFields: fields, experimental: experimental === X }
+  const { experimental, standInFrom } = spec
+  const standIn = standInFrom === undefined ? {} : { standInFrom }
+  return { ...open('guard', role, method, params, spec), ...standIn, experimental: experimental === X }
 }
 
-export function answer(role: MethodRole, method: string, params: TObject, fields: RoleFields): OpenMethod {
-  return { method, action: 'answer', role, params, guards: [], roleFields: fields, experimental: false }
+export function answer(role: MethodRole, method: string, params: TObject, spec: GuardSpec = {}): OpenMethod {
+  return { ...open('answer', role, method, params, spec), experimental: spec.experimental === X }
+}
+
+function open(action: OpenMethod['action'], role: MethodRole, method: string, params: TObject, spec: GuardSpec) {
+  const { guards = [], fields = {} } = spec
+  return { method, action, role, params, guards, roleFields: fields }
 }
 
 export function deny(method: string, reason: string, experimental?: Experimental): DeniedMethod {

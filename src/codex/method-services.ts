@@ -1,6 +1,7 @@
 import * as Account from '../../schemas/methods/account.ts'
 import { NoParamsSchema } from '../../schemas/methods/atoms.ts'
 import * as Environment from '../../schemas/methods/environment.ts'
+import * as Files from '../../schemas/methods/files.ts'
 import { ModelListParamsSchema } from '../../schemas/methods/model.ts'
 import * as Fields from './method-fields.ts'
 import { answer, deny, forward, guard, type Method, X } from './method-row.ts'
@@ -9,7 +10,8 @@ const ACCOUNT = 'the account is the operator’s; the gateway logs in'
 const CONFIG = 'the gateway writes the configuration'
 const EXTENSIONS = 'plugins, apps and marketplaces bring code that nobody approved'
 const FEEDBACK = 'it may send logs out of the house'
-const FILES = 'it reads and writes any file of the host; the gateway serves workspace files itself'
+const FILES = 'it reads files of the host'
+const WATCHES = 'what it would tell belongs to one connection of codex, which all clients of a user share'
 const HOST_COMMANDS = 'it runs commands outside the sandbox and without an approval'
 const HOST_STATE = 'it shows or changes the state of the host'
 const IDENTITY = 'it proves who a user is to the provider; here the gateway knows the user'
@@ -24,7 +26,7 @@ const skillsSpec = { guards: ['lookups'], fields: Fields.SKILLS_LIST_FIELDS } as
 /** Everything around threads: one row per method of the pinned binary. */
 export const SERVICE_METHODS: readonly Method[] = [
   // The handshake
-  answer('viewer', 'initialize', Environment.InitializeParamsSchema, Fields.INITIALIZE_FIELDS),
+  answer('viewer', 'initialize', Environment.InitializeParamsSchema, { fields: Fields.INITIALIZE_FIELDS }),
 
   // Models, account, surroundings
   guard('viewer', 'model/list', ModelListParamsSchema, { fields: Fields.MODEL_LIST_FIELDS }),
@@ -40,25 +42,30 @@ export const SERVICE_METHODS: readonly Method[] = [
   guard('viewer', 'skills/list', Environment.SkillsListParamsSchema, skillsSpec),
   forward('user', 'mcpServerStatus/list', Environment.McpServerStatusListParamsSchema),
 
-  // What an admin may look at
-  guard('admin', 'config/read', Environment.ConfigReadParamsSchema, { guards: ['lookup'] }),
-  guard('admin', 'hooks/list', Environment.HooksListParamsSchema, { guards: ['lookups'] }),
-  guard('admin', 'plugin/list', Environment.PluginListParamsSchema, { guards: ['lookups'] }),
+  // What an admin may look at. The TUI asks at its start, and without config/read it does not start: others get a
+  // stand-in, which says what holds for everybody.
+  guard('admin', 'config/read', Environment.ConfigReadParamsSchema, { guards: ['lookup'], standInFrom: 'viewer' }),
+  guard('admin', 'hooks/list', Environment.HooksListParamsSchema, { guards: ['lookups'], standInFrom: 'viewer' }),
+  guard('admin', 'plugin/list', Environment.PluginListParamsSchema, { guards: ['lookups'], standInFrom: 'viewer' }),
+  answer('viewer', 'plugin/installed', Environment.PluginInstalledParamsSchema, { guards: ['lookups'] }),
+  answer('viewer', 'account/bedrock/checkGovCloudRequirements', NoParamsSchema, { experimental: X }),
+
+  // Files of the workspace: codex's own methods take any path of the host
+  answer('viewer', 'fs/readFile', Files.FsPathParamsSchema),
+  answer('viewer', 'fs/getMetadata', Files.FsPathParamsSchema),
+  answer('viewer', 'fs/readDirectory', Files.FsPathParamsSchema),
+  answer('viewer', 'fuzzyFileSearch', Files.FuzzyFileSearchParamsSchema),
+  answer('user', 'fs/writeFile', Files.FsWriteFileParamsSchema),
+  answer('user', 'fs/createDirectory', Files.FsCreateDirectoryParamsSchema),
+  answer('user', 'fs/remove', Files.FsRemoveParamsSchema),
+  answer('user', 'fs/copy', Files.FsCopyParamsSchema),
 
   // Denied: files and commands of the host
-  deny('fs/readFile', FILES),
-  deny('fs/writeFile', FILES),
-  deny('fs/createDirectory', FILES),
-  deny('fs/getMetadata', FILES),
-  deny('fs/readDirectory', FILES),
-  deny('fs/remove', FILES),
-  deny('fs/copy', FILES),
-  deny('fs/watch', FILES),
-  deny('fs/unwatch', FILES),
-  deny('fuzzyFileSearch', FILES),
-  deny('fuzzyFileSearch/sessionStart', FILES, X),
-  deny('fuzzyFileSearch/sessionUpdate', FILES, X),
-  deny('fuzzyFileSearch/sessionStop', FILES, X),
+  deny('fs/watch', WATCHES),
+  deny('fs/unwatch', WATCHES),
+  deny('fuzzyFileSearch/sessionStart', WATCHES, X),
+  deny('fuzzyFileSearch/sessionUpdate', WATCHES, X),
+  deny('fuzzyFileSearch/sessionStop', WATCHES, X),
   deny('getConversationSummary', FILES),
   deny('gitDiffToRemote', FILES),
   deny('command/exec', HOST_COMMANDS),
@@ -79,7 +86,6 @@ export const SERVICE_METHODS: readonly Method[] = [
   deny('account/gatewayOAuth/cancel', ACCOUNT),
   deny('account/bedrock/discover', ACCOUNT, X),
   deny('account/bedrock/setup', ACCOUNT, X),
-  deny('account/bedrock/checkGovCloudRequirements', ACCOUNT, X),
   deny('account/gcp/setup', ACCOUNT, X),
   deny('account/rateLimitResetCredit/consume', ACCOUNT),
   deny('account/sendAddCreditsNudgeEmail', ACCOUNT),
@@ -116,7 +122,6 @@ export const SERVICE_METHODS: readonly Method[] = [
   deny('marketplace/remove', EXTENSIONS),
   deny('marketplace/upgrade', EXTENSIONS),
   deny('plugin/search', EXTENSIONS, X),
-  deny('plugin/installed', EXTENSIONS),
   deny('plugin/reconcile', EXTENSIONS),
   deny('plugin/read', EXTENSIONS),
   deny('plugin/skill/read', EXTENSIONS),

@@ -11,7 +11,7 @@ import * as Queue from '../../schemas/methods/thread-queue.ts'
 import * as Section from '../../schemas/methods/thread-section.ts'
 import * as Turn from '../../schemas/methods/turn.ts'
 import * as Fields from './method-fields.ts'
-import { deny, forward, guard, type Method, X } from './method-row.ts'
+import { answer, deny, forward, guard, type Method, X } from './method-row.ts'
 
 const APPROVALS = 'it would move or settle approvals behind the gateway'
 const HOST_COMMANDS = 'it runs commands outside the sandbox and without an approval'
@@ -35,7 +35,7 @@ export const THREAD_METHODS: readonly Method[] = [
   guard('user', 'thread/start', Thread.ThreadStartParamsSchema, startSpec),
   guard('user', 'thread/resume', Thread.ThreadResumeParamsSchema, resumeSpec),
   guard('user', 'thread/fork', Thread.ThreadForkParamsSchema, forkSpec),
-  forward('user', 'thread/unsubscribe', ThreadIdParamsSchema),
+  answer('user', 'thread/unsubscribe', ThreadIdParamsSchema),
   forward('user', 'thread/archive', ThreadIdParamsSchema),
   forward('user', 'thread/unarchive', ThreadIdParamsSchema),
   forward('user', 'thread/delete', ThreadIdParamsSchema),

@@ -24,6 +24,8 @@ export interface GuardedParams {
   params: JsonObject
   /** What the client sent and codex does not get: top-level fields by name, nested ones by JSON pointer. */
   dropped: string[]
+  /** The gateway answers this one itself: codex must not hear of it. */
+  isAnswered: boolean
 }
 
 /** A method's and a field's name are the client's text, of any length: errors repeat only so much of it. */
@@ -39,7 +41,7 @@ function validatorOf(row: OpenMethod): Validator {
 }
 
 /**
- * Turns a client's params into what codex may get: fields that the roles may not set are dropped, the rest is checked
+ * Turns a client's params into what codex, or the gateway's own answer, may get: fields that the roles may not set are dropped, the rest is checked
  * against the method's schema, paths are confined to the workspace, and the gateway's approval policy, reviewer and
  * sandbox are put in. Rejects with UnknownMessageType, MethodDenied, InvalidMessage (`details.path` is the JSON pointer
  * of the field at fault) or OutsideWorkspace (the same).
@@ -61,7 +63,7 @@ export async function guardParams(request: GuardRequest): Promise<GuardedParams>
     resolvePath: (path: string) => request.resolvePath(path)
   }
   for (const guard of row.guards) await applyGuard(guard, params, context)
-  return { params, dropped }
+  return { params, dropped, isAnswered: row.action === 'answer' || !roleAtLeast(request.roles, row.role) }
 }
 
 function openMethod(method: string, roles: readonly Role[]): OpenMethod {
@@ -69,7 +71,7 @@ function openMethod(method: string, roles: readonly Role[]): OpenMethod {
   if (row === undefined) throw new UnknownMessageType(method.slice(0, MAX_ECHO_CHARS))
   const denied = new MethodDenied(method, roles.join(', '))
   if (row.action === 'deny') throw withDetails(denied, { method, reason: row.reason })
-  if (!roleAtLeast(roles, row.role)) throw withDetails(denied, { method, needed: row.role })
+  if (!roleAtLeast(roles, row.standInFrom ?? row.role)) throw withDetails(denied, { method, needed: row.role })
   return row
 }
 

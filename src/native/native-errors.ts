@@ -46,8 +46,13 @@ export function toNativeError(error: unknown): NativeError {
     return { code: cause.rpcCode, message: cause.message, data: { ...own, code: payload.code } }
   }
   return {
-    code: CODES[payload.code] ?? RpcCodes.INTERNAL,
+    code: codexCode(payload.details) ?? CODES[payload.code] ?? RpcCodes.INTERNAL,
     message: payload.message,
     data: JSON.parse(JSON.stringify(payload)) as JsonValue
   }
+}
+
+/** The code that codex would have refused with, where the gateway answers in its place. */
+function codexCode(details: Record<string, unknown> | undefined): number | undefined {
+  return typeof details?.codexCode === 'number' ? details.codexCode : undefined
 }

@@ -5,9 +5,12 @@ import type { ApprovalMode, WorkspacePaths } from '../codex/method-guards.ts'
 import { checkReply, guardParams, type ReplyMismatch } from '../codex/params.ts'
 import type { CodexProcess } from '../codex/process.ts'
 import { type ReplyObserver, RpcError } from '../codex/rpc-peer.ts'
+import type { UserDirectories } from '../isolation/user-directories.ts'
 import { asObject, asText, type JsonObject, nestsDeeperThan } from '../json.ts'
 import type { Actor } from './actor.ts'
+import { LocalAnswers } from './local-answers.ts'
 import type { ThreadTracker } from './thread-tracker.ts'
+import { workspacePaths } from './workspace.ts'
 
 /** Methods that codex answers only for a thread that this process has loaded. */
 const NEEDS_LOADED_THREAD = new Set([
@@ -40,7 +43,9 @@ export interface RequestWatch {
 
 export interface CodexCallsOptions {
   tracker: ThreadTracker
-  paths: WorkspacePaths
+  /** On the host, and as codex sees them. */
+  directories: UserDirectories
+  view: UserDirectories
   approvalMode: ApprovalMode
   timeoutMs: number
   onMismatch(method: string, mismatches: ReplyMismatch[]): void
@@ -49,18 +54,28 @@ export interface CodexCallsOptions {
 /** The requests of a session's clients to codex: guarded on the way up, loaded threads seen to, replies checked. */
 export class CodexCalls {
   readonly #options: CodexCallsOptions
+  readonly #paths: WorkspacePaths
+  readonly #answers: LocalAnswers
 
   constructor(options: CodexCallsOptions) {
+    const { directories, view, tracker } = options
     this.#options = options
+    this.#paths = workspacePaths(directories, view)
+    this.#answers = new LocalAnswers(directories, view, (threadId) => tracker.isLoaded(threadId))
   }
 
-  /** What codex may get of a client's params; see guardParams. */
+  /** What codex may get of a client's params, or the gateway's own answer (see LocalAnswers); see guardParams. */
   async guard(method: string, params: unknown, actor: Omit<Actor, 'actorId'>) {
     refuseDeep(params)
-    const { approvalMode: mode, paths } = this.#options
+    const { approvalMode: mode } = this.#options
     const { roles, answersToolCalls = false, isNative: lenient = false } = actor
-    const guarded = await guardParams({ method, params, roles, mode, answersToolCalls, lenient, ...paths })
-    return { params: guarded.params as JsonObject, dropped: guarded.dropped }
+    const guarded = await guardParams({ method, params, roles, mode, answersToolCalls, lenient, ...this.#paths })
+    return { ...guarded, params: guarded.params as JsonObject }
+  }
+
+  /** The gateway's own answer to guarded params, without a process. */
+  answer(method: string, params: JsonObject): Promise<JsonObject> {
+    return this.#answers.answer(method, params)
   }
 
   /**

@@ -17,7 +17,6 @@ import { greetsClients, type Handshake, ProcessNotices } from './process-notices
 import type { SessionOptions } from './session-options.ts'
 import { readsMethod, ThreadTracker } from './thread-tracker.ts'
 import { interruptTurns, recoverTurns, type TurnEnd } from './turn-recovery.ts'
-import { workspacePaths } from './workspace.ts'
 
 /** One user's live session: at most one codex process, any number of clients, one journal, one approval ledger. */
 export class Session {
@@ -50,7 +49,8 @@ export class Session {
     this.#tracker = new ThreadTracker((requestId) => this.#desk.onResolvedByCodex(requestId), state, stored.threads)
     this.#calls = new CodexCalls({
       tracker: this.#tracker,
-      paths: workspacePaths(this.directories, this.view),
+      directories: this.directories,
+      view: this.view,
       approvalMode: options.approvalMode,
       timeoutMs: options.requestTimeoutMs,
       onMismatch: (method, mismatches) => {
@@ -200,7 +200,8 @@ export class Session {
    * @param watch sees it go, and codex's own reply
    */
   async request(method: string, params: unknown, actor: Actor, watch?: RequestWatch): Promise<RequestResult> {
-    const { params: checked, dropped } = await this.#calls.guard(method, params, actor)
+    const { params: checked, dropped, isAnswered } = await this.#calls.guard(method, params, actor)
+    if (isAnswered) return { payload: await this.#calls.answer(method, checked), dropped }
     if (this.#state.retryAfterMs !== undefined) refuseNewWork(method, this.#state.retryAfterMs)
     const run = async () => this.#calls.run(await this.#keeper.ensure(), method, checked, watch)
     return { payload: await this.activity.request(run), dropped }

@@ -9,14 +9,17 @@ const OPEN: Record<'viewer' | 'user' | 'admin', string> = {
   viewer: `initialize thread/list thread/read thread/turns/list thread/items/list thread/items/read thread/timeline/list
     thread/loaded/list thread/search thread/searchOccurrences thread/goal/get threadSection/list model/list
     modelProvider/capabilities/read permissionProfile/list collaborationMode/list experimentalFeature/list
-    configRequirements/read account/read account/rateLimits/read account/usage/read skills/list`,
+    configRequirements/read account/read account/rateLimits/read account/usage/read skills/list config/read hooks/list
+    plugin/list plugin/installed account/bedrock/checkGovCloudRequirements fs/readFile fs/getMetadata fs/readDirectory
+    fuzzyFileSearch`,
   user: `thread/start thread/resume thread/fork thread/unsubscribe thread/archive thread/unarchive thread/delete
     thread/name/set thread/metadata/update thread/compact/start thread/goal/set thread/goal/clear thread/section/move
     threadSection/create threadSection/update threadSection/delete thread/revert thread/readState/update turn/start
     turn/steer turn/interrupt review/start mcpServerStatus/list thread/backgroundTerminals/list
     thread/backgroundTerminals/terminate thread/backgroundTerminals/clean thread/queue/add thread/queue/update
-    thread/queue/list thread/queue/delete thread/queue/reorder thread/queue/start`,
-  admin: 'config/read hooks/list plugin/list'
+    thread/queue/list thread/queue/delete thread/queue/reorder thread/queue/start fs/writeFile fs/createDirectory
+    fs/remove fs/copy`,
+  admin: ''
 }
 
 const ROLES: Record<Role, (keyof typeof OPEN)[]> = {
@@ -49,7 +52,7 @@ t.test('every method that is not denied has a schema that refuses unknown fields
 t.test('every role gets the methods of the contract and is refused all others', async (t) => {
   const resolve = async () => '/workspace'
   for (const [role, grants] of Object.entries(ROLES) as [Role, (keyof typeof OPEN)[]][]) {
-    const granted = new Set(grants.flatMap((grant) => OPEN[grant].split(/\s+/)))
+    const granted = new Set(grants.flatMap((grant) => OPEN[grant].split(/\s+/).filter(Boolean)))
     const open: string[] = []
     for (const method of METHODS.keys()) {
       const request = {
@@ -68,6 +71,27 @@ t.test('every role gets the methods of the contract and is refused all others', 
       else t.equal(code, 'CC_METHOD_DENIED', `${role} ${method}`)
     }
     t.same(open.sort(), [...granted].sort(), role)
+  }
+})
+
+t.test('what is an admin’s to see, others get a stand-in for', async (t) => {
+  const resolve = async () => '/workspace'
+  for (const method of ['config/read', 'hooks/list', 'plugin/list']) {
+    for (const [role, isAnswered] of [
+      ['viewer', true],
+      ['user', true],
+      ['approver', true],
+      ['admin', false]
+    ] as const) {
+      const request = {
+        method,
+        roles: [role],
+        mode: 'on-request',
+        resolveDirectory: resolve,
+        resolvePath: resolve
+      } as const
+      t.equal((await guardParams(request)).isAnswered, isAnswered, `${role} ${method}`)
+    }
   }
 })
 

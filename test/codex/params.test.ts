@@ -28,8 +28,10 @@ function confineTo(workspace: string, made: string[] = []) {
 }
 
 /** As a user, in on-request mode, on /ws, in /workspace. */
-function call(method: string, params?: unknown, rest: Partial<GuardRequest> = {}) {
-  return guardParams({ method, params, roles: ['user'], mode: 'on-request', ...confineTo('/workspace'), ...rest })
+async function call(method: string, request?: unknown, rest: Partial<GuardRequest> = {}) {
+  const base = { method, params: request, mode: 'on-request', ...confineTo('/workspace') } as const
+  const { params, dropped } = await guardParams({ ...base, roles: ['user'], ...rest })
+  return { params, dropped }
 }
 
 const TURN_POLICY = {
