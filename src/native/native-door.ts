@@ -103,7 +103,8 @@ export class NativeDoor {
     const native = this.#native
     const row = findMethod(method)
     if (row === undefined) this.#refuse(id, unknownMethod(method))
-    else if (params === undefined && !WITHOUT_PARAMS.has(method)) this.#refuse(id, missing('params'))
+    else if ((params === undefined || params === null) && !WITHOUT_PARAMS.has(method))
+      this.#refuse(id, missing('params'))
     else if (method === 'initialize') await this.#initialize(id, params)
     else if (native === undefined) this.#refuse(id, invalid('Not initialized'))
     else if (row.experimental && !native.isExperimental) {

@@ -197,7 +197,11 @@ export class ThreadTracker {
   #onStatus(threadId: string, status: string): void {
     const thread = this.#thread(threadId)
     thread.status = status
-    if (status !== 'notLoaded') return
+    if (status !== 'notLoaded') {
+      // A thread that is reverted is unloaded and loaded again, and says no more of it than this.
+      this.#loaded.add(threadId)
+      return
+    }
     this.#loaded.delete(threadId)
     if (thread.turn !== undefined) this.#change(threadId, { turn: undefined })
   }
