@@ -51,7 +51,9 @@ export const DecisionDetailsSchema = Type.Object({
     )
   ),
   content: Type.Optional(Type.Unknown()),
-  contentItems: Type.Optional(Type.Array(Type.Record(Type.String(), Type.Unknown()), { maxItems: 64 }))
+  contentItems: Type.Optional(Type.Array(Type.Record(Type.String(), Type.Unknown()), { maxItems: 64 })),
+  /** False: the tool ran and failed, and its output says how. */
+  success: Type.Optional(Type.Boolean())
 })
 export type DecisionDetails = Static<typeof DecisionDetailsSchema>
 

@@ -162,9 +162,9 @@ function toolQuestion(method: string, params: JsonObject): Question {
     itemId: asText(params.callId) ?? null,
     tool: { namespace: params.namespace ?? null, tool: params.tool ?? null, arguments: params.arguments ?? null },
     decisions: YES_OR_NO,
-    answer: (decision, { contentItems }) =>
+    answer: (decision, { contentItems, success }) =>
       decision === 'accept'
-        ? { contentItems: (contentItems ?? []) as JsonValue, success: true }
+        ? { contentItems: (contentItems ?? []) as JsonValue, success: success ?? true }
         : { contentItems: [{ type: 'inputText', text: 'tool unavailable' }], success: false }
   }
 }

@@ -48,8 +48,12 @@ function readResult(kind: Approval['kind'], result: JsonObject): RespondBody {
       return { decision: lasts ? 'acceptForSession' : 'accept', ...(content === null ? {} : { content }) }
     }
     case 'dynamicTool': {
-      const contentItems = Array.isArray(result.contentItems) ? result.contentItems.filter(isJsonObject) : []
-      return result.success === true ? { decision: 'accept', contentItems } : DECLINED
+      if (!Array.isArray(result.contentItems) || typeof result.success !== 'boolean') return DECLINED
+      return {
+        decision: 'accept',
+        contentItems: result.contentItems.filter(isJsonObject),
+        ...(result.success ? {} : { success: false })
+      }
     }
   }
 }
