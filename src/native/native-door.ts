@@ -61,7 +61,7 @@ export class NativeDoor {
   readonly #outlet: Outlet
   readonly #greetings = new Greetings()
   readonly #order = new SendOrder()
-  #isInitializing = false
+  #welcoming: Promise<void> | undefined
   #native: Native | undefined
 
   constructor({ session, sink, identity, log }: NativeDoorOptions) {
@@ -85,6 +85,8 @@ export class NativeDoor {
       if (id !== undefined) this.#refuse(id, toNativeError(new MessageTooLarge(MAX_MESSAGE_BYTES)))
       return
     }
+    // The process may have to be started for it, and a client need not wait with what it says next.
+    while (this.#welcoming !== undefined) await this.#welcoming
     const message = readIncoming(data.toString('utf8'))
     if (message.kind === 'request') await this.#onRequest(message)
     else if (message.kind === 'answer') {
@@ -103,9 +105,8 @@ export class NativeDoor {
     const native = this.#native
     const row = findMethod(method)
     if (row === undefined) this.#refuse(id, unknownMethod(method))
-    else if ((params === undefined || params === null) && !WITHOUT_PARAMS.has(method))
-      this.#refuse(id, missing('params'))
-    else if (method === 'initialize') await this.#initialize(id, params)
+    else if ((params ?? null) === null && !WITHOUT_PARAMS.has(method)) this.#refuse(id, missing('params'))
+    else if (method === 'initialize') this.#initialize(id, params)
     else if (native === undefined) this.#refuse(id, invalid('Not initialized'))
     else if (row.experimental && !native.isExperimental) {
       this.#refuse(id, invalid(`${method} requires experimentalApi capability`))
@@ -113,18 +114,16 @@ export class NativeDoor {
     else await this.#forward(request, native)
   }
 
-  async #initialize(id: string, params: JsonValue | undefined): Promise<void> {
+  #initialize(id: string, params: JsonValue | undefined): void {
     const greeting = readInitialize(params)
     if ('code' in greeting) this.#refuse(id, greeting)
-    else if (this.#isInitializing) this.#refuse(id, invalid('Already initialized'))
+    else if (this.#native !== undefined) this.#refuse(id, invalid('Already initialized'))
     else {
-      this.#isInitializing = true
-      try {
-        await this.#welcome(id, greeting)
-      } catch (error) {
-        this.#isInitializing = false
-        this.#refuse(id, toNativeError(error))
-      }
+      this.#welcoming = this.#welcome(id, greeting)
+        .catch((error) => this.#refuse(id, toNativeError(error)))
+        .finally(() => {
+          this.#welcoming = undefined
+        })
     }
   }
 

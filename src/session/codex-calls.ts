@@ -1,4 +1,4 @@
-import { CodexError, InvalidMessage, withDetails } from '../../errors.ts'
+import { CodexError, InvalidMessage, NotFound, withDetails } from '../../errors.ts'
 import type { Approval } from '../../schemas/approvals.ts'
 import { toCodedError } from '../codex/codex-errors.ts'
 import type { ApprovalMode, WorkspacePaths } from '../codex/method-guards.ts'
@@ -169,7 +169,10 @@ export class CodexCalls {
   async #loadThread(process: CodexProcess, threadId: string | undefined): Promise<void> {
     if (threadId === undefined || this.#options.tracker.isLoaded(threadId)) return
     const { params } = await this.guard('thread/resume', { threadId, excludeTurns: true }, { roles: ['user'] })
-    await this.#forward(process, 'thread/resume', params)
+    await this.#forward(process, 'thread/resume', params).catch((error) => {
+      // codex says the same of the request itself, in the words that fit it.
+      if (!(error instanceof NotFound)) throw error
+    })
   }
 }
 
