@@ -1,4 +1,5 @@
 import type { Dirent, Stats } from 'node:fs'
+import { OutsideWorkspace } from '../../errors.ts'
 import { MAX_FILE_BYTES } from '../../schemas/methods/files.ts'
 import type { JsonObject } from '../json.ts'
 import { putFile, readPieces, regularFile } from './changes.ts'
@@ -92,7 +93,7 @@ export class WorkspaceFiles {
         const entries = await directory.list(MAX_ENTRIES + 1)
         if (entries.length > MAX_ENTRIES) throw tooLarge(`directory has more than ${MAX_ENTRIES} entries`)
         const described: JsonObject[] = []
-        for (const entry of entries) described.push(await this.#describe(directory, entry))
+        for (const entry of entries) described.push(...(await this.#describe(directory, entry)))
         return { entries: described }
       } finally {
         await directory.close()
@@ -135,11 +136,16 @@ export class WorkspaceFiles {
     return withPlace(this.#root, path, FOLLOW, async (place) => existing(place))
   }
 
-  async #describe(directory: Directory, entry: Dirent): Promise<JsonObject> {
+  /** codex leaves out a link to nowhere. */
+  async #describe(directory: Directory, entry: Dirent): Promise<JsonObject[]> {
     const fileName = entry.name
-    if (!entry.isSymbolicLink()) return { fileName, isDirectory: entry.isDirectory(), isFile: entry.isFile() }
-    const stat = await this.#target([...directory.names, fileName].join('/')).catch(() => undefined)
-    return { fileName, isDirectory: stat?.isDirectory() ?? false, isFile: stat?.isFile() ?? false }
+    if (!entry.isSymbolicLink()) return [{ fileName, isDirectory: entry.isDirectory(), isFile: entry.isFile() }]
+    try {
+      const stat = await this.#target([...directory.names, fileName].join('/'))
+      return [{ fileName, isDirectory: stat.isDirectory(), isFile: stat.isFile() }]
+    } catch (error) {
+      return error instanceof OutsideWorkspace ? [{ fileName, isDirectory: false, isFile: false }] : []
+    }
   }
 }
 
