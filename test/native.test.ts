@@ -196,8 +196,12 @@ t.test('two clients and a browser on one thread', async (t) => {
     t.notOk(reader.texts.some((text) => text.includes(next) && text.includes('"method"')))
   })
 
-  await t.test('a fork is heard by who made it', async (t) => {
+  await t.test('a fork is heard by who made it, from its beginning', async (t) => {
     const fork = (await writer.call('thread/fork', { threadId, excludeTurns: true })).thread.id
+    const isOfFork = ({ method, params }: NativeMessage) => method?.startsWith('mcpServer/') && params.threadId === fork
+    const reply = writer.received.findIndex(({ result }) => result?.thread?.id === fork)
+    t.ok(writer.received.findIndex(isOfFork) < reply, 'codex begins to speak of it before its reply')
+    t.ok(writer.received.some(isOfFork))
     const turn = await startTurn(writer, fork, 'in the fork')
     await turnEnd(writer, turn)
     await reader.call('thread/loaded/list')
@@ -436,20 +440,26 @@ t.test('requests about a thread reach codex in the order in which they came', as
   const client = await native()
   const threadId = await startThread(client)
   await turnEnd(client, await startTurn(client, threadId, 'hello'))
-  const names = Array.from({ length: 30 }, (_, index) => `name-${index}`)
-  for (const [index, name] of names.entries()) {
-    // Every other one takes the gateway longer: it has a path to look at.
-    if (index % 2)
-      client.send({ id: `u${index}`, method: 'thread/resume', params: { threadId, excludeTurns: true, cwd: '.' } })
-    client.send({ id: name, method: 'thread/name/set', params: { threadId, name } })
+  const ids: string[] = []
+  for (let round = 0; round < 5; round++) {
+    // The first takes the gateway longer, as it has a path to look at; behind the second it would fail.
+    for (const [method, params] of [
+      ['thread/resume', { threadId, excludeTurns: true, cwd: '.' }],
+      ['thread/archive', { threadId }],
+      ['thread/unarchive', { threadId }]
+    ] as const) {
+      const id = `${method}-${round}`
+      ids.push(id)
+      client.send({ id, method, params })
+    }
   }
-  await Promise.all(names.map((name) => client.waitFor(({ id }) => id === name, name)))
-  await client.notified('thread/name/updated', ({ threadName }) => threadName === names.at(-1))
-  const told = client.received.filter(({ method }) => method === 'thread/name/updated')
+  await Promise.all(ids.map((wanted) => client.waitFor(({ id }) => id === wanted, wanted)))
+  const replies = client.received.filter(({ id }) => ids.includes(String(id)))
   t.strictSame(
-    told.map(({ params }) => params.threadName),
-    names
+    replies.map(({ id }) => id),
+    ids
   )
+  t.notOk(replies.some(({ error }) => error))
 })
 
 t.test('the door', async (t) => {

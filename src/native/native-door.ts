@@ -149,16 +149,27 @@ export class NativeDoor {
       if (result !== undefined) frame = resultFrame(id, result)
     }
     const threadId = asText(asObject(params).threadId)
+    const opened = this.#opening(method, threadId, native)
     try {
       const { payload, dropped } = await this.#order.run(threadId, (onSent) =>
         this.#session.request(method, params, this.#actor, { onSent, onReply })
       )
       if (dropped.length > 0) this.#log.debug({ userId: this.#actor.userId, method, dropped }, 'fields were dropped')
       const reply = frame ?? resultFrame(id, asBytes(payload))
-      this.#reply(slot, () => [reply, ...this.#afterReply(method, payload, native)])
+      this.#reply(slot, () => [...opened(payload), reply, ...this.#afterReply(method, payload, native)])
     } catch (error) {
-      this.#reply(slot, () => [errorFrame(id, toNativeError(error))])
+      this.#reply(slot, () => [...opened({}), errorFrame(id, toNativeError(error))])
     }
+  }
+
+  /** For a request that opens a thread: what came of it before the reply, once that is known. */
+  #opening(method: string, threadId: string | undefined, native: Native): (result: JsonObject) => Buffer[] {
+    // A thread that is open already is heard from the reply on.
+    const isOpen = method === 'thread/resume' && this.#session.isLoaded(threadId ?? '')
+    if (!SUBSCRIBES.has(method) || isOpen) return () => []
+    const { early } = native.subscriptions
+    early.begin()
+    return (result) => early.end(asText(asObject(result.thread).id))
   }
 
   #reply(slot: ReplySlot | undefined, take: () => readonly Buffer[]): void {

@@ -1,4 +1,5 @@
 import { asObject, asText, type JsonObject, type JsonValue } from '../json.ts'
+import { EarlyLines } from './early-lines.ts'
 
 /** Of a thread, and all the same for every client (measured with codex 0.169: those that list threads show these). */
 const FOR_ALL = new Set([
@@ -24,6 +25,7 @@ const QUOTE = 0x22
 
 /** Which of codex's notifications one client gets: by the threads it has subscribed to, less what it has opted out of. */
 export class Subscriptions {
+  readonly early = new EarlyLines()
   readonly #threads = new Set<string>()
   readonly #optedOut: ReadonlySet<string>
   /** The beginning, up to its thread, of the line before: in a flood it is the same for thousands of lines. */
@@ -57,7 +59,7 @@ export class Subscriptions {
   /** Whether the client gets this line, if it is of the same method and thread as the one before; else undefined. */
   passAsBefore(bytes: Buffer, start: number, end: number): boolean | undefined {
     const head = this.#lastHead
-    const isAlike = head.length > 0 && start + head.length <= end && isAt(head, bytes, start)
+    const isAlike = head.length > 0 && !this.early.isExpecting && start + head.length <= end && isAt(head, bytes, start)
     return isAlike ? this.#lastVerdict : undefined
   }
 
@@ -65,18 +67,24 @@ export class Subscriptions {
   pass(method: string, bytes: Buffer, start: number, end: number): boolean {
     if (!this.wants(method)) return false
     if (FOR_ALL.has(method)) return true
-    const idStart = start + METHOD.length + method.length + PARAMS.length
-    if (isAt(THREAD_FIRST, bytes, idStart)) return this.#passThread(bytes, start, idStart + THREAD_FIRST.length, end)
-    const threadId = threadOf(method, bytes, start, end)
-    return threadId === undefined || this.#threads.has(threadId)
+    const threadId = this.#firstThread(method, bytes, start, end) ?? threadOf(method, bytes, start, end)
+    if (threadId === undefined) return true
+    const passes = this.#threads.has(threadId)
+    if (!passes && this.early.isExpecting) this.early.note(threadId, bytes, start, end)
+    return passes
   }
 
-  #passThread(bytes: Buffer, start: number, at: number, end: number): boolean {
-    const close = bytes.indexOf(QUOTE, at)
-    if (close === -1 || close >= end) return false
+  /** The thread that is named first, as in most lines; then the next line alike need not be read. */
+  #firstThread(method: string, bytes: Buffer, start: number, end: number): string | undefined {
+    const at = start + METHOD.length + method.length + PARAMS.length
+    if (!isAt(THREAD_FIRST, bytes, at)) return undefined
+    const idStart = at + THREAD_FIRST.length
+    const close = bytes.indexOf(QUOTE, idStart)
+    if (close === -1 || close >= end) return undefined
+    const threadId = bytes.toString('utf8', idStart, close)
     this.#lastHead = Buffer.from(bytes.subarray(start, close + 1))
-    this.#lastVerdict = this.#threads.has(bytes.toString('utf8', at, close))
-    return this.#lastVerdict
+    this.#lastVerdict = this.#threads.has(threadId)
+    return threadId
   }
 }
 
