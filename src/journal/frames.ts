@@ -41,7 +41,7 @@ export function encodeFrame(message: unknown): Buffer {
 /** The payloads of frames that {@link writeHeader} headed, in order; views, not copies. */
 export function* messagesIn(frames: Buffer): Generator<Buffer> {
   for (let at = 0; at < frames.length; ) {
-    const start = at + headerLengthAt(frames, at)
+    const start = payloadStart(frames, at)
     at = frameEnd(frames, at)
     yield frames.subarray(start, at)
   }
@@ -51,7 +51,7 @@ export function* messagesIn(frames: Buffer): Generator<Buffer> {
 export function countFrames(frames: Buffer): number | undefined {
   let count = 0
   for (let at = 0; at < frames.length; count++) {
-    const start = at + headerLengthAt(frames, at)
+    const start = payloadStart(frames, at)
     if (frames[at] !== TEXT_FRAME || start > frames.length) return undefined
     at = frameEnd(frames, at)
     if (at > frames.length || !isUtf8(frames.subarray(start, at))) return undefined
@@ -66,12 +66,14 @@ export function skipFrames(frames: Buffer, at: number, count: number): number {
   return position
 }
 
-function headerLengthAt(frames: Buffer, at: number): number {
+/** Where the payload of the frame begins that begins at `at`. */
+export function payloadStart(frames: Buffer, at: number): number {
   const length = frames[at + 1] as number
-  return length < LENGTH_IN_16_BITS ? 2 : length === LENGTH_IN_16_BITS ? 4 : 10
+  return at + (length < LENGTH_IN_16_BITS ? 2 : length === LENGTH_IN_16_BITS ? 4 : 10)
 }
 
-function frameEnd(frames: Buffer, at: number): number {
+/** Where the frame ends that begins at `at`. */
+export function frameEnd(frames: Buffer, at: number): number {
   const length = frames[at + 1] as number
   if (length < LENGTH_IN_16_BITS) return at + 2 + length
   if (length === LENGTH_IN_16_BITS) return at + 4 + (((frames[at + 2] as number) << 8) | (frames[at + 3] as number))

@@ -23,6 +23,29 @@ export function readHead(message: Buffer): MessageHead {
   return { type, seq }
 }
 
+const EVENT_HEAD = Buffer.from('{"type":"event","seq":')
+const BEFORE_PAYLOAD = Buffer.from(',"payload":')
+
+/** The place of an event in bytes, without an object for each: see {@link EventCursor.read}. */
+export class EventCursor {
+  seq = 0
+  /** Where codex's own line begins. */
+  payloadStart = 0
+
+  /** Reads the message that begins at `at`. False, and nothing read, when it is no event. */
+  read(bytes: Buffer, at: number): boolean {
+    for (let index = 0; index < EVENT_HEAD.length; index++) {
+      if (bytes[at + index] !== EVENT_HEAD[index]) return false
+    }
+    let position = at + EVENT_HEAD.length
+    let seq = 0
+    for (; isDigit(bytes[position]); position++) seq = seq * 10 + (bytes[position] as number) - ZERO
+    this.seq = seq
+    this.payloadStart = position + BEFORE_PAYLOAD.length
+    return true
+  }
+}
+
 function isDigit(byte: number | undefined): boolean {
   return byte !== undefined && byte >= ZERO && byte <= NINE
 }

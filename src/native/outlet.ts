@@ -1,9 +1,7 @@
-import { messagesIn, writeHeader } from '../journal/frames.ts'
-import { readHead } from '../journal/message-head.ts'
+import { frameEnd, payloadStart } from '../journal/frames.ts'
+import { EventCursor, readHead } from '../journal/message-head.ts'
 import type { ClientSink } from '../session/client.ts'
-
-const EVENT = 'event'
-const PAYLOAD = Buffer.from(',"payload":')
+import { FrameBatch } from './frame-batch.ts'
 
 /** A reply whose place among the events is fixed, and which may not be ready yet. */
 export interface ReplySlot {
@@ -30,6 +28,7 @@ export class Outlet implements ClientSink {
   /** The newest number that went by. */
   #seq: number
   readonly #slots: ReplySlot[] = []
+  readonly #event = new EventCursor()
   /** What came behind a reply that is not ready. */
   #held: Buffer[] = []
   #heldBytes = 0
@@ -51,13 +50,14 @@ export class Outlet implements ClientSink {
       this.#hold(frames)
       return
     }
-    const out: Buffer[] = []
-    frames.forEach((frame, index) => {
-      if (this.#held.length > 0) return
-      const rest = this.#pass(frame, out)
-      if (rest !== undefined) this.#hold([rest, ...frames.slice(index + 1)])
-    })
-    if (out.length > 0) this.#sink.send(out)
+    const batch = new FrameBatch()
+    for (const [index, frame] of frames.entries()) {
+      const rest = this.#pass(frame, batch)
+      if (rest === undefined) continue
+      this.#hold([rest, ...frames.slice(index + 1)])
+      break
+    }
+    batch.sendTo(this.#sink)
   }
 
   /** Frames that belong to no place in particular. */
@@ -75,9 +75,7 @@ export class Outlet implements ClientSink {
   /** The reply is ready: it goes out when its turn has come. */
   fill(slot: ReplySlot, take: () => readonly Buffer[]): void {
     slot.take = take
-    const out: Buffer[] = []
-    this.#sendReplies(this.#seq, out)
-    if (out.length > 0) this.#sink.send(out)
+    this.sendNow(this.#takeReplies(this.#seq))
     if (this.#held.length === 0) return
     const held = this.#held
     this.#held = []
@@ -104,57 +102,42 @@ export class Outlet implements ClientSink {
   }
 
   /** Returns what has to wait for a reply, if anything. */
-  #pass(frames: Buffer, out: Buffer[]): Buffer | undefined {
-    // A native message is never longer than the gateway's own.
-    const target = Buffer.allocUnsafe(frames.length)
-    let [written, sent] = [0, 0]
-    const flush = () => {
-      if (written > sent) out.push(target.subarray(sent, written))
-      sent = written
-    }
-    for (const message of messagesIn(frames)) {
-      const { type, seq } = readHead(message)
-      if (seq !== undefined && !this.#reach(seq, out, flush)) {
-        flush()
-        return frames.subarray(startOfFrame(frames, message))
+  #pass(frames: Buffer, batch: FrameBatch): Buffer | undefined {
+    for (let at = 0; at < frames.length; ) {
+      const start = payloadStart(frames, at)
+      const end = frameEnd(frames, at)
+      const isEvent = this.#event.read(frames, start)
+      const message = isEvent ? undefined : frames.subarray(start, end)
+      const head = message && readHead(message)
+      const seq = head ? head.seq : this.#event.seq
+      if (seq !== undefined && !this.#reach(seq, batch)) {
+        return frames.subarray(at)
       }
-      if (type === EVENT) {
-        const start = message.indexOf(PAYLOAD) + PAYLOAD.length
-        const end = message.length - 1
-        if (this.#handlers.passEvent(message, start, end)) {
-          written = writeHeader(target, written, end - start)
-          written += message.copy(target, written, start, end)
-        }
-      } else {
-        flush()
-        out.push(...this.#handlers.translate(type, message))
+      if (message && head) batch.push(this.#handlers.translate(head.type, message))
+      else if (this.#handlers.passEvent(frames, this.#event.payloadStart, end - 1)) {
+        batch.copy(frames, this.#event.payloadStart, end - 1)
       }
       if (seq !== undefined) this.#seq = seq
+      at = end
     }
-    flush()
-    this.#sendReplies(this.#seq, out)
+    batch.push(this.#takeReplies(this.#seq))
     return undefined
   }
 
   /** Whether everything before this number is out. */
-  #reach(seq: number, out: Buffer[], flush: () => void): boolean {
+  #reach(seq: number, batch: FrameBatch): boolean {
     const first = this.#slots[0]
     if (first === undefined || first.seq >= seq) return true
-    flush()
-    this.#sendReplies(seq - 1, out)
+    batch.push(this.#takeReplies(seq - 1))
     return this.#slots[0] === undefined || this.#slots[0].seq >= seq
   }
 
-  #sendReplies(seq: number, out: Buffer[]): void {
+  #takeReplies(seq: number): Buffer[] {
+    const replies: Buffer[] = []
     for (let slot = this.#slots[0]; slot?.take !== undefined && slot.seq <= seq; slot = this.#slots[0]) {
       this.#slots.shift()
-      out.push(...slot.take())
+      replies.push(...slot.take())
     }
+    return replies
   }
-}
-
-/** Where the frame begins whose payload `message` is. */
-function startOfFrame(frames: Buffer, message: Buffer): number {
-  const payloadStart = message.byteOffset - frames.byteOffset
-  return payloadStart - (message.length < 126 ? 2 : message.length < 0x10000 ? 4 : 10)
 }
