@@ -43,7 +43,7 @@ const STAND_INS: Record<string, StandIn> = {
       web_search: 'disabled'
     },
     origins: {},
-    layers: includeLayers === true ? [] : null
+    ...(includeLayers === true ? { layers: [] } : {})
   }),
   // one entry for each directory, or the client takes the answer for incomplete
   'hooks/list': ({ cwds }, workspace) => ({
