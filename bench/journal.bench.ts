@@ -3,8 +3,8 @@ import { join } from 'node:path'
 import { JournalWriter } from '../src/journal/journal-writer.ts'
 import { SessionJournal } from '../src/journal/session-journal.ts'
 import type { JournalStore, StoredJournal } from '../src/stores/journal-store.ts'
-import { LmdbJournalStore } from '../src/stores/lmdb-journal-store.ts'
 import { RedisJournalStore } from '../src/stores/redis-journal-store.ts'
+import { SegmentJournalStore } from '../src/stores/segment-journal-store.ts'
 import { describeMachine, judge, spread } from './support/figures.ts'
 import { cpuMs, scratchDirectory } from './support/processes.ts'
 import { startRedis } from './support/redis.ts'
@@ -31,7 +31,7 @@ const root = scratchDirectory()
 
 /** Takes everything and keeps nothing: what the journal costs without its store. */
 class NoStore implements JournalStore {
-  readonly name = 'lmdb'
+  readonly name = 'segments'
   async load(): Promise<StoredJournal | undefined> {
     return undefined
   }
@@ -78,9 +78,12 @@ function writeChunks(events: number): void {
 
 async function journals(writer: JournalWriter, users: number): Promise<SessionJournal[]> {
   const options = { writer, onPressure() {} }
-  return Promise.all(
+  const open = await Promise.all(
     Array.from({ length: users }, (_, n) => SessionJournal.open({ ...options, userId: `bench-${users}-${n}` }))
   )
+  // As in a session whose clients keep up: blocks are used again.
+  for (const journal of open) journal.watchClients(() => true)
+  return open
 }
 
 /** Appends to each journal in turn, and has them written after so many events each. */
@@ -110,7 +113,7 @@ async function side(name: string, store: JournalStore, serverPid?: number): Prom
 mkdirSync(join(root, 'redis'))
 const redis = await startRedis(join(root, 'redis'))
 const none = await side('no store', new NoStore())
-const stores = [await side('lmdb', await LmdbJournalStore.open(join(root, 'lmdb')))]
+const stores = [await side('segments', await SegmentJournalStore.open(join(root, 'segments')))]
 if (redis) stores.push(await side('redis', new RedisJournalStore(redis.connect()), redis.pid))
 else console.log('redis: left out, there is no redis-server here')
 

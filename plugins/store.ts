@@ -3,11 +3,11 @@ import fp from 'fastify-plugin'
 import type { DocumentStore } from '../src/stores/document-store.ts'
 import type { JournalStore } from '../src/stores/journal-store.ts'
 import { LmdbDocumentStore } from '../src/stores/lmdb-document-store.ts'
-import { LmdbJournalStore } from '../src/stores/lmdb-journal-store.ts'
 import { LmdbSessionStore } from '../src/stores/lmdb-session-store.ts'
 import { RedisDocumentStore } from '../src/stores/redis-document-store.ts'
 import { RedisJournalStore } from '../src/stores/redis-journal-store.ts'
 import { RedisSessionStore } from '../src/stores/redis-session-store.ts'
+import { SegmentJournalStore } from '../src/stores/segment-journal-store.ts'
 import type { SessionStore } from '../src/stores/session-store.ts'
 
 export interface StoreOptions {
@@ -39,7 +39,7 @@ export default fp<StoreOptions>(
 
     const journals: JournalStore = fastify.hasDecorator('redis')
       ? new RedisJournalStore(fastify.redis)
-      : await LmdbJournalStore.open(join(dataDir, 'journal'))
+      : await SegmentJournalStore.open(join(dataDir, 'journal.v2'))
     fastify.decorate('journals', journals)
     fastify.addHook('onClose', () => journals.close())
   },

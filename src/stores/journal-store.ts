@@ -27,18 +27,19 @@ export interface StoredJournal extends JournalHead {
 
 /**
  * The durable journals, one per user: a head and runs of events in ascending order, holes allowed. Every method rejects
- * with StoreUnavailable when the store does not answer, and with InvalidUserId for an id that is none. "Durable" is on
- * the disk for LMDB; for Redis it is what its own `appendfsync` says.
+ * with StoreUnavailable when the store does not answer, and with InvalidUserId for an id that is none. "Durable" for Redis
+ * is what its own `appendfsync` says. In segments a head is on the disk; runs outlive the end of the process, and are on
+ * the disk when a head that is closed is: a machine that crashes may cost the runs of its last half minute.
  */
 export interface JournalStore {
-  readonly name: 'lmdb' | 'redis'
+  readonly name: 'segments' | 'redis'
   /** Undefined: this user has no journal. Rejects with StoredJournalInvalid when the head cannot be read. */
   load(userId: string): Promise<StoredJournal | undefined>
   /** Replaces the head; durable when resolved. `lastSeq` moves the stored one up (a burnt number), never down. */
   putHead(userId: string, head: JournalHead & { lastSeq: number }): Promise<void>
   /**
    * Appends runs and trims the oldest beyond the bounds in one atomic step; durable when resolved. A run goes once the
-   * newer ones alone reach a bound; the newest run stays. The same events may be sent again after a failure, cut into
+   * newer ones alone reach a bound (in segments: together with its whole segment); the newest run stays. The same events may be sent again after a failure, cut into
    * other runs or not: those at or before the stored `lastSeq` are skipped. The frames must not change before the promise
    * settles. Rejects with JournalUnknown, with nothing written, when the user has no head: put it and append again.
    */
@@ -46,6 +47,7 @@ export interface JournalStore {
   /**
    * The runs with `lastSeq > afterSeq`, oldest first, until `maxBytes` of frames (at least one if there is any). The
    * first may begin at or before `afterSeq`; a hole between runs is one of the journal, or what was trimmed meanwhile.
+   * Frames that are not as they were written are left out: such a run has none.
    */
   read(userId: string, afterSeq: number, maxBytes: number): Promise<Run[]>
   /**

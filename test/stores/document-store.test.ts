@@ -3,7 +3,6 @@ import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import Fastify from 'fastify'
 import { Redis } from 'ioredis'
-import { open } from 'lmdb'
 import t, { type Test } from 'tap'
 import externalRedis from '../../plugins/external/redis.ts'
 import storePlugin from '../../plugins/store.ts'
@@ -11,6 +10,7 @@ import type { JsonValue } from '../../src/json.ts'
 import type { Collection, DocumentStore } from '../../src/stores/document-store.ts'
 import { LmdbDocumentStore } from '../../src/stores/lmdb-document-store.ts'
 import { documentIdsKey, documentsKey, RedisDocumentStore } from '../../src/stores/redis-document-store.ts'
+import { opener, plantInLmdb, startRedisClients } from '../support/store-backends.ts'
 import { redisMissing, startRedis } from './redis-server.ts'
 
 interface Backend {
@@ -23,31 +23,13 @@ interface Backend {
 async function startLmdb(t: Test): Promise<Backend> {
   const dir = join(t.testdir({}), 'documents.v1')
   return {
-    async another() {
-      const store = await LmdbDocumentStore.open(dir)
-      t.teardown(() => store.close())
-      return store
-    },
-    async plant(collection, id, text) {
-      const db = open<string, string>({ path: dir, encoding: 'string', noSubdir: false })
-      await db.put(`${collection}/${id}`, text)
-      await db.close()
-    }
+    another: opener(t, () => LmdbDocumentStore.open(dir)),
+    plant: (collection, id, text) => plantInLmdb(dir, `${collection}/${id}`, text)
   }
 }
 
 async function startRedisBackend(t: Test): Promise<Backend> {
-  const server = await startRedis()
-  const clients: Redis[] = []
-  const connect = () => {
-    const client = new Redis(server.url)
-    clients.push(client)
-    return client
-  }
-  t.teardown(async () => {
-    for (const client of clients) client.disconnect()
-    await server.stop()
-  })
+  const connect = await startRedisClients(t)
   return {
     another: async () => new RedisDocumentStore(connect()),
     async plant(collection, id, text) {

@@ -1,27 +1,14 @@
-import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
 import { setTimeout as delay } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import { Redis } from 'ioredis'
-import { type Key, open } from 'lmdb'
 import t, { type Test } from 'tap'
-import type { Run } from '../../src/journal/run.ts'
 import type { JournalStore } from '../../src/stores/journal-store.ts'
-import { LmdbJournalStore } from '../../src/stores/lmdb-journal-store.ts'
 import { journalKey, journalRunsKey, RedisJournalStore } from '../../src/stores/redis-journal-store.ts'
-import { frameOf, runOf } from './journal-runs.ts'
+import { SegmentJournalStore } from '../../src/stores/segment-journal-store.ts'
+import { opener, plantInLmdb, startRedisClients } from '../support/store-backends.ts'
+import { EVERYTHING, edges, frameOf, HEAD, runOf, spans, stored, WIDE } from './journal-runs.ts'
 import { redisMissing, startRedis } from './redis-server.ts'
-
-const KILL_ROUNDS = process.env.FULL ? 100 : 4
-// A round is one start of the writer: seconds on a busy machine.
-t.setTimeout(KILL_ROUNDS * 10_000 + 60_000)
-
-const WIDE = { maxEvents: 1e9, maxBytes: 1e9, maxAgeMs: 3_600_000 }
-const HEAD = { epoch: 'e1', lineage: [], isOpen: true, lastSeq: 0 }
-const EVERYTHING = 1e9
 
 interface Backend {
   /** Another store on the same data, as a second gateway would have. */
@@ -30,35 +17,19 @@ interface Backend {
   plant(userId: string, head: { epoch: string; lineage: string }): Promise<void>
 }
 
-async function startLmdb(t: Test): Promise<Backend> {
-  const dir = join(t.testdir({}), 'journal.v1')
+async function startSegments(t: Test): Promise<Backend> {
+  const dir = join(t.testdir({}), 'journal.v2')
   return {
-    async another() {
-      const store = await LmdbJournalStore.open(dir)
-      t.teardown(() => store.close())
-      return store
-    },
+    another: opener(t, () => SegmentJournalStore.open(dir)),
     async plant(userId, { epoch, lineage }) {
-      const db = open<Buffer, Key[]>({ path: dir, encoding: 'binary', noSubdir: false, useVersions: true })
       const text = `{"epoch":${JSON.stringify(epoch)},"lineage":${lineage},"isOpen":true,"lastSeq":0}`
-      await db.put(['head', userId], Buffer.from(text), 1)
-      await db.close()
+      await plantInLmdb(join(dir, 'heads'), userId, text)
     }
   }
 }
 
 async function startRedisBackend(t: Test): Promise<Backend> {
-  const server = await startRedis()
-  const clients: Redis[] = []
-  const connect = () => {
-    const client = new Redis(server.url)
-    clients.push(client)
-    return client
-  }
-  t.teardown(async () => {
-    for (const client of clients) client.disconnect()
-    await server.stop()
-  })
+  const connect = await startRedisClients(t)
   return {
     another: async () => new RedisJournalStore(connect()),
     async plant(userId, head) {
@@ -71,20 +42,6 @@ async function opened(backend: Backend, ...userIds: string[]): Promise<JournalSt
   const store = await backend.another()
   for (const userId of userIds) await store.putHead(userId, HEAD)
   return store
-}
-
-/** Which events each run holds. */
-function spans(runs: readonly Run[]): string {
-  return runs.map(({ firstSeq, lastSeq }) => `${firstSeq}-${lastSeq}`).join(' ')
-}
-
-async function stored(store: JournalStore, userId: string): Promise<string> {
-  return spans(await store.read(userId, 0, EVERYTHING))
-}
-
-async function edges(store: JournalStore, userId: string): Promise<(number | undefined)[]> {
-  const journal = await store.load(userId)
-  return [journal?.firstSeq, journal?.lastSeq]
 }
 
 async function suite(t: Test, start: (t: Test) => Promise<Backend>): Promise<void> {
@@ -200,8 +157,8 @@ async function suite(t: Test, start: (t: Test) => Promise<Backend>): Promise<voi
     const small = Array.from({ length: 3_000 }, (_, n) => runOf(n + 1, n + 1, { payloadBytes: 20 }))
     await store.append('ben', small, WIDE)
     t.strictSame(await store.read('ben', 0, EVERYTHING), small)
-    await store.append('ben', [runOf(3_001, 3_001)], { ...WIDE, maxEvents: 10 })
-    t.equal((await store.read('ben', 0, EVERYTHING)).length, 10, 'a long trim in one step')
+    await store.append('ben', [runOf(3_001, 3_005), runOf(3_006, 3_010)], { ...WIDE, maxEvents: 10 })
+    t.equal(await stored(store, 'ben'), '3001-3005 3006-3010', 'a long trim in one step')
   })
 
   await t.test('users do not see each other', async (t) => {
@@ -289,137 +246,8 @@ async function suite(t: Test, start: (t: Test) => Promise<Backend>): Promise<voi
   })
 }
 
-t.test('lmdb', (t) => suite(t, startLmdb))
+t.test('segments', (t) => suite(t, startSegments))
 t.test('redis', { skip: redisMissing }, (t) => suite(t, startRedisBackend))
-
-t.test('lmdb: expire removes what is old, and closed journals that have nothing left', async (t) => {
-  const store = await LmdbJournalStore.open(t.testdir({}))
-  const nowMs = Date.now()
-  const old = (firstSeq: number, lastSeq: number) => runOf(firstSeq, lastSeq, { atMs: nowMs - 10_000 })
-  const many = Array.from({ length: 150 }, (_, n) => `u${n}`)
-  for (const userId of ['open', 'closed', 'mixed', 'young', ...many]) await store.putHead(userId, HEAD)
-  for (const userId of ['open', 'closed', 'mixed', ...many]) await store.append(userId, [old(1, 5), old(6, 9)], WIDE)
-  for (const userId of ['mixed', 'young']) await store.append(userId, [runOf(10, 12)], WIDE)
-  for (const userId of ['closed', 'mixed', 'young', ...many]) {
-    await store.putHead(userId, { ...HEAD, isOpen: false, lastSeq: 0 })
-  }
-
-  await store.expire(nowMs - 20_000)
-  t.same(await edges(store, 'closed'), [1, 9], 'nothing is that old')
-  await store.expire(nowMs - 5_000)
-  t.same(await edges(store, 'open'), [10, 9])
-  t.same(await edges(store, 'closed'), [10, 9], 'a head that changed since is no old one')
-  t.equal(await stored(store, 'mixed'), '10-12')
-  t.equal(await stored(store, 'young'), '10-12')
-  t.same(await edges(store, 'u149'), [10, 9])
-
-  await store.putHead('alive', HEAD)
-  await store.append('alive', [old(1, 5)], WIDE)
-  await store.expire(Date.now() + 10_000)
-  t.same(await edges(store, 'alive'), [6, 5], 'its gateway may just have had nothing to say')
-  t.same(await edges(store, 'open'), [10, 9], 'the head of an open journal stays')
-  for (const userId of ['closed', 'mixed', 'young', ...many]) t.equal(await store.load(userId), undefined, userId)
-  await store.append('open', [runOf(10, 12)], { ...WIDE, maxEvents: 3 })
-  t.equal(await stored(store, 'open'), '10-12', 'and its counters are right')
-  await store.close()
-})
-
-t.test('lmdb: a closed store refuses with a code, after what it was told to write', async (t) => {
-  const dir = t.testdir({})
-  const store = await LmdbJournalStore.open(dir)
-  await store.putHead('gil', HEAD)
-  const appended = store.append('gil', [runOf(1, 500)], WIDE)
-  await Promise.all([store.close(), store.close(), appended])
-  const expected = { code: 'CC_STORE_UNAVAILABLE', message: /is closed/ }
-  await t.rejects(store.load('gil'), expected)
-  await t.rejects(store.putHead('gil', HEAD), expected)
-  await t.rejects(store.append('gil', [runOf(501, 502)], WIDE), expected)
-  await t.rejects(store.read('gil', 0, 1), expected)
-  await t.rejects(store.expire(0), expected)
-  await t.rejects(store.delete('gil'), expected)
-  const again = await LmdbJournalStore.open(dir)
-  t.strictSame((await again.read('gil', 0, 1))[0]?.frames, runOf(1, 500).frames)
-  await again.close()
-})
-
-t.test('lmdb: the file stays near the size of the journal, whatever sizes come and go', async (t) => {
-  const dir = t.testdir({})
-  const store = await LmdbJournalStore.open(dir)
-  await store.putHead('ana', HEAD)
-  const maxBytes = 4 * 1024 * 1024
-  const source = Buffer.alloc(256 * 1024, 'x')
-  let total = 0
-  for (let seq = 1; total < 20 * maxBytes; seq++) {
-    const bytes = 1 + ((seq * 7_919) % source.length) ** (seq % 3 === 0 ? 1 : 0.8)
-    const run = { firstSeq: seq, lastSeq: seq, atMs: Date.now(), frames: source.subarray(0, bytes) }
-    await store.append('ana', [run], { ...WIDE, maxBytes })
-    total += run.frames.length
-  }
-  const { size } = await stat(join(dir, 'data.mdb'))
-  await store.close()
-  t.ok(size < 2 * maxBytes, `${size} bytes for ${maxBytes}`)
-})
-
-/** Runs the writer in a process of its own; `shell` runs before it (a ulimit). */
-function startWriter(dir: string, options: { appends?: number; shell?: string } = {}) {
-  const script = fileURLToPath(new URL('./journal-writer.ts', import.meta.url))
-  const command = `${options.shell ?? 'true'}; exec "$0" --import tsx "$@"`
-  const args = ['-c', command, process.execPath, script, dir, 'ana', String(options.appends ?? 'endless')]
-  // Without tap's own loaders, which tap hands on by the environment and which cost a second per start.
-  const env = { PATH: process.env.PATH }
-  const child = spawn('bash', args, { stdio: ['ignore', 'pipe', 'pipe'], cwd: join(script, '../../..'), env })
-  let errors = ''
-  child.stderr.on('data', (data) => {
-    errors += data
-  })
-  return { child, closed: once(child, 'close'), lines: createInterface({ input: child.stdout }), errors: () => errors }
-}
-
-async function assertWhole(t: Test, dir: string, ackedSeq: number): Promise<void> {
-  const store = await LmdbJournalStore.open(dir)
-  const journal = await store.load('ana')
-  const runs = await store.read('ana', 0, EVERYTHING)
-  await store.close()
-  const lastSeq = journal?.lastSeq ?? 0
-  t.ok(lastSeq === ackedSeq || lastSeq === ackedSeq + 100, `${ackedSeq} was promised, ${lastSeq} is stored`)
-  t.equal(runs[0]?.firstSeq, journal?.firstSeq)
-  t.equal(runs.at(-1)?.lastSeq, lastSeq)
-  const wrong = runs.filter(({ firstSeq, lastSeq: last, frames }) => !frames.equals(runOf(firstSeq, last).frames))
-  t.same(spans(wrong), '', 'every byte is as it was appended')
-}
-
-t.test(`lmdb: killed ${KILL_ROUNDS} times, a journal keeps every append that resolved`, async (t) => {
-  const dir = t.testdir({})
-  let ackedSeq = 0
-  for (let round = 0; round < KILL_ROUNDS; round++) {
-    const { child, closed, lines, errors } = startWriter(dir)
-    let toCome = 1 + Math.floor(Math.random() * 60)
-    for await (const line of lines) {
-      ackedSeq = Number(/^stored (\d+)$/.exec(line)?.[1])
-      if (--toCome === 0) child.kill('SIGKILL')
-    }
-    await closed
-    t.equal(child.signalCode, 'SIGKILL', errors())
-    await assertWhole(t, dir, ackedSeq)
-    const store = await LmdbJournalStore.open(dir)
-    ackedSeq = (await store.load('ana'))?.lastSeq ?? 0
-    await store.close()
-  }
-})
-
-t.test('lmdb: a disk that is full refuses with a code, ends no process and loses nothing that resolved', async (t) => {
-  const dir = t.testdir({})
-  // 1,024-byte blocks: a part of 150 appends of about 16 KiB.
-  const { child, closed, lines } = startWriter(dir, { appends: 150, shell: 'ulimit -f 1024' })
-  const seen: string[] = []
-  for await (const line of lines) seen.push(line)
-  await closed
-  t.equal(child.exitCode, 0)
-  const stored = seen.filter((line) => line.startsWith('stored'))
-  t.ok(stored.length > 10 && stored.length < 140, `${stored.length} of 150 were taken`)
-  t.same(new Set(seen.filter((line) => !line.startsWith('stored'))), new Set(['refused CC_STORE_UNAVAILABLE']))
-  await assertWhole(t, dir, stored.length * 100)
-})
 
 t.test('redis', { skip: redisMissing }, async (t) => {
   const connectTo = (t: Test, url: string) => {

@@ -1,5 +1,5 @@
 import { writeSync } from 'node:fs'
-import { LmdbJournalStore } from '../../src/stores/lmdb-journal-store.ts'
+import { SegmentJournalStore } from '../../src/stores/segment-journal-store.ts'
 import { runOf } from './journal-runs.ts'
 
 // A gateway reduced to its journal store. Every line on stdout is what a resolved append promised.
@@ -8,7 +8,7 @@ const BOUNDS = { maxEvents: 2_000, maxBytes: 400_000, maxAgeMs: 3_600_000 }
 
 // Without a listener the signal ends the process before a write beyond the limit can fail.
 process.on('SIGXFSZ', () => {})
-const store = await LmdbJournalStore.open(dir)
+const store = await SegmentJournalStore.open(dir)
 const stored = await store.load(user)
 let lastSeq = stored?.lastSeq ?? 0
 await store.putHead(user, { epoch: 'e1', lineage: [], isOpen: true, lastSeq })

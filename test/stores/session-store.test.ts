@@ -2,11 +2,11 @@ import { spawnSync } from 'node:child_process'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Redis } from 'ioredis'
-import { open } from 'lmdb'
 import t, { type Test } from 'tap'
 import { LmdbSessionStore } from '../../src/stores/lmdb-session-store.ts'
 import { RedisSessionStore, sessionKey } from '../../src/stores/redis-session-store.ts'
 import type { SessionRecord, SessionStore } from '../../src/stores/session-store.ts'
+import { opener, plantInLmdb, startRedisClients } from '../support/store-backends.ts'
 import { redisMissing, startRedis } from './redis-server.ts'
 
 interface Backend {
@@ -23,31 +23,13 @@ function record(userId: string, sessionId = `sess_${userId}`): SessionRecord {
 async function startLmdb(t: Test): Promise<Backend> {
   const dir = join(t.testdir({}), 'sessions.v1')
   return {
-    async another() {
-      const store = await LmdbSessionStore.open(dir)
-      t.teardown(() => store.close())
-      return store
-    },
-    async plant(userId, text) {
-      const db = open<string, string>({ path: dir, encoding: 'string', noSubdir: false })
-      await db.put(userId, text)
-      await db.close()
-    }
+    another: opener(t, () => LmdbSessionStore.open(dir)),
+    plant: (userId, text) => plantInLmdb(dir, userId, text)
   }
 }
 
 async function startRedisBackend(t: Test): Promise<Backend> {
-  const server = await startRedis()
-  const clients: Redis[] = []
-  const connect = () => {
-    const client = new Redis(server.url)
-    clients.push(client)
-    return client
-  }
-  t.teardown(async () => {
-    for (const client of clients) client.disconnect()
-    await server.stop()
-  })
+  const connect = await startRedisClients(t)
   return {
     another: async () => new RedisSessionStore(connect()),
     async plant(userId, text) {

@@ -14,7 +14,7 @@ interface Stored {
  * stores are tested in test/stores/.
  */
 export class FaultyJournalStore implements JournalStore {
-  readonly name = 'lmdb'
+  readonly name = 'segments'
   readonly journals = new Map<string, Stored>()
   isDown = false
   /** Answers wait for this. */
