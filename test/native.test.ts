@@ -120,6 +120,7 @@ async function playHandshake(client: NativeClient): Promise<string[]> {
     client.send({ id: mark, method: 'thread/loaded/list', params: {} })
     await client.waitFor(({ id }) => id === mark, `answer to ${mark}`)
   }
+  for (const last of [15, 16, 17, 18, 19]) await client.waitFor(({ id }) => id === last, `answer to ${last}`)
   const said = client.texts.map((text) => {
     const { error, result, ...rest } = JSON.parse(text)
     if (error)
