@@ -9,6 +9,8 @@ const WAIT_TIMEOUT_MS = 45_000
 const COLUMNS = 120
 const ROWS = 70
 
+const STATE = '#{pane_dead}/#{pane_dead_status}/#{pane_pid}'
+
 const run = promisify(execFile)
 
 /** For a test's `skip`: false when terminals can be had, else what to do about it. */
@@ -53,13 +55,16 @@ export class Terminal {
     return lines.filter((line) => line !== '').join('\n')
   }
 
-  /** Waits until the screen shows this, and returns it. Rejects with the screen when it does not come. */
-  async waitFor(shown: RegExp | ((screen: string) => boolean)): Promise<string> {
-    const isShown = shown instanceof RegExp ? (screen: string) => shown.test(screen) : shown
+  /**
+   * Waits until the screen shows this, and returns it. Rejects with the screen when it does not come. What is looked at
+   * is one line, with single spaces: where a program breaks its lines depends on the room it has.
+   */
+  async waitFor(shown: RegExp | ((words: string) => boolean)): Promise<string> {
+    const isShown = shown instanceof RegExp ? (words: string) => shown.test(words) : shown
     const endMs = Date.now() + WAIT_TIMEOUT_MS
     for (;;) {
       const screen = await this.screen()
-      if (isShown(screen)) return screen
+      if (isShown(screen.replaceAll(/\s+/g, ' '))) return screen
       if (Date.now() > endMs) throw new Error(`${shown} not within ${WAIT_TIMEOUT_MS} ms; the screen:\n${screen}`)
       await delay(LOOK_INTERVAL_MS)
     }
@@ -86,8 +91,9 @@ export class Terminal {
   async ended(): Promise<number | null> {
     const endMs = Date.now() + WAIT_TIMEOUT_MS
     while (Date.now() < endMs) {
-      const [dead, status] = (await this.#tmux('display-message', '-p', '#{pane_dead} #{pane_dead_status}')).split(' ')
-      if (dead === '1') return status?.trim() ? Number(status) : null
+      // The pane is dead when its terminal is closed; of what, tmux learns a moment later.
+      const [isDead, status, pid] = (await this.#tmux('display-message', '-p', STATE)).trim().split('/')
+      if (isDead === '1' && (status || !isAlive(Number(pid)))) return status ? Number(status) : null
       await delay(LOOK_INTERVAL_MS)
     }
     throw new Error(`it still runs after ${WAIT_TIMEOUT_MS} ms; the screen:\n${await this.screen()}`)
@@ -101,4 +107,13 @@ export class Terminal {
 
 function quote(word: string): string {
   return `'${word.replaceAll("'", "'\\''")}'`
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch {
+    return false
+  }
 }

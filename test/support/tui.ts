@@ -40,9 +40,11 @@ export class Tui {
     return new Tui(await Terminal.start(t, [locateCodexBinary(), ...remote, ...args], { cwd, env }))
   }
 
-  /** Waits for the empty composer of a thread in which nothing runs. */
+  /** Waits for the empty composer of a thread that is loaded and in which nothing runs. */
   ready(): Promise<string> {
-    return this.terminal.waitFor((screen) => PROMPT.test(screen) && !/esc to interrupt/i.test(screen))
+    return this.terminal.waitFor(
+      (words) => PROMPT.test(words) && !/esc to interrupt/i.test(words) && !/\(v[\d.]+\) loading/.test(words)
+    )
   }
 
   /** Writes a message and sends it. */
@@ -50,21 +52,20 @@ export class Tui {
     await this.ready()
     await this.terminal.paste(text)
     const lastLine = text.split('\n').at(-1) as string
-    await this.terminal.waitFor((screen) => !PROMPT.test(screen) && screen.includes(lastLine.slice(0, 60)))
+    await this.terminal.waitFor((words) => !PROMPT.test(words) && words.includes(lastLine))
     await this.terminal.press('Enter')
   }
 
   /** Waits for the approval prompt of this command. */
   asked(command: string): Promise<string> {
     return this.terminal.waitFor(
-      (screen) => screen.includes('Would you like to run the following command?') && screen.includes(`$ ${command}`)
+      (words) => words.includes('Would you like to run the following command?') && words.includes(`$ ${command}`)
     )
   }
 
-  /** Ctrl-C twice, as a person would. */
+  /** Ctrl-C, with nothing running and nothing written. Resolves with the exit code. */
   async quit(): Promise<number | null> {
     await this.ready()
-    await this.terminal.press('C-c')
     await this.terminal.press('C-c')
     return this.terminal.ended()
   }
