@@ -1,5 +1,7 @@
 import { execFile, execFileSync } from 'node:child_process'
-import { randomBytes } from 'node:crypto'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import type { Teardown } from './gateway.ts'
@@ -9,7 +11,9 @@ const WAIT_TIMEOUT_MS = 45_000
 const COLUMNS = 120
 const ROWS = 70
 
-const STATE = '#{pane_dead}/#{pane_dead_status}/#{pane_pid}'
+/** The shell that runs the program outlives it, and says how it ended. */
+const AND_THEN = 'trap : INT; "$@"; echo "[ended: $?]"; trap "" INT; exec cat'
+const ENDED = /\[ended: (\d+)\]/
 
 const run = promisify(execFile)
 
@@ -37,14 +41,17 @@ export class Terminal {
     command: readonly string[],
     { cwd, env }: { cwd: string; env: Record<string, string> }
   ): Promise<Terminal> {
-    const terminal = new Terminal(`cloud-codex-${randomBytes(6).toString('hex')}`)
-    t.teardown(() => terminal.#tmux('kill-server').catch(() => {}))
+    // A socket's path is short: that of the repository may be too long for it.
+    const directory = await mkdtemp(join(tmpdir(), 'cloud-codex-'))
+    const terminal = new Terminal(join(directory, 'tmux'))
+    t.teardown(async () => {
+      await terminal.#tmux('kill-server').catch(() => {})
+      await rm(directory, { recursive: true, force: true })
+    })
     const variables = Object.entries({ ...env, TERM: 'xterm-256color' }).map(([name, value]) => `${name}=${value}`)
     const size = ['-x', String(COLUMNS), '-y', String(ROWS)]
-    // A program that has ended leaves its last screen to be read.
-    const keep = [';', 'set-option', 'remain-on-exit', 'on']
-    const program = ['env', '-i', ...variables, ...command].map(quote).join(' ')
-    await terminal.#tmux('-f', '/dev/null', 'new-session', '-d', ...size, '-c', cwd, `exec ${program}`, ...keep)
+    const program = ['env', '-i', ...variables, 'sh', '-c', AND_THEN, 'sh', ...command].map(quote).join(' ')
+    await terminal.#tmux('-f', '/dev/null', 'new-session', '-d', ...size, '-c', cwd, `exec ${program}`)
     return terminal
   }
 
@@ -59,13 +66,13 @@ export class Terminal {
    * Waits until the screen shows this, and returns it. Rejects with the screen when it does not come. What is looked at
    * is one line, with single spaces: where a program breaks its lines depends on the room it has.
    */
-  async waitFor(shown: RegExp | ((words: string) => boolean)): Promise<string> {
+  async waitFor(shown: RegExp | ((words: string) => boolean), timeoutMs = WAIT_TIMEOUT_MS): Promise<string> {
     const isShown = shown instanceof RegExp ? (words: string) => shown.test(words) : shown
-    const endMs = Date.now() + WAIT_TIMEOUT_MS
+    const endMs = Date.now() + timeoutMs
     for (;;) {
       const screen = await this.screen()
       if (isShown(screen.replaceAll(/\s+/g, ' '))) return screen
-      if (Date.now() > endMs) throw new Error(`${shown} not within ${WAIT_TIMEOUT_MS} ms; the screen:\n${screen}`)
+      if (Date.now() > endMs) throw new Error(`${shown} not within ${timeoutMs} ms; the screen:\n${screen}`)
       await delay(LOOK_INTERVAL_MS)
     }
   }
@@ -83,37 +90,24 @@ export class Terminal {
 
   /** SIGKILL, in whatever it does. */
   async kill(): Promise<void> {
-    process.kill(Number(await this.#tmux('display-message', '-p', '#{pane_pid}')), 'SIGKILL')
+    const shell = (await this.#tmux('display-message', '-p', '#{pane_pid}')).trim()
+    const children = await readFile(`/proc/${shell}/task/${shell}/children`, 'latin1')
+    process.kill(Number(children.trim()), 'SIGKILL')
     await this.ended()
   }
 
-  /** Resolves with the exit code when the program has ended; null after a signal. */
-  async ended(): Promise<number | null> {
-    const endMs = Date.now() + WAIT_TIMEOUT_MS
-    while (Date.now() < endMs) {
-      // The pane is dead when its terminal is closed; of what, tmux learns a moment later.
-      const [isDead, status, pid] = (await this.#tmux('display-message', '-p', STATE)).trim().split('/')
-      if (isDead === '1' && (status || !isAlive(Number(pid)))) return status ? Number(status) : null
-      await delay(LOOK_INTERVAL_MS)
-    }
-    throw new Error(`it still runs after ${WAIT_TIMEOUT_MS} ms; the screen:\n${await this.screen()}`)
+  /** Resolves with the exit code when the program has ended; a shell's, so 128 and more after a signal. */
+  async ended(timeoutMs = WAIT_TIMEOUT_MS): Promise<number> {
+    const screen = await this.waitFor(ENDED, timeoutMs)
+    return Number(ENDED.exec(screen)?.[1])
   }
 
   async #tmux(...args: string[]): Promise<string> {
-    const { stdout } = await run('tmux', ['-L', this.#socket, ...args])
+    const { stdout } = await run('tmux', ['-S', this.#socket, ...args])
     return stdout
   }
 }
 
 function quote(word: string): string {
   return `'${word.replaceAll("'", "'\\''")}'`
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch {
-    return false
-  }
 }

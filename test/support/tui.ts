@@ -18,6 +18,8 @@ enabled = false
 [feedback]
 enabled = false
 `
+/** It ends within half a second, or it wants to be told again. */
+const SECOND_THOUGHTS_MS = 4_000
 const PROMPT = /› Ask Codex to do anything/
 
 /** The official TUI, on a machine of its own as far as it can see: a home, a directory, and the address of a gateway. */
@@ -63,10 +65,13 @@ export class Tui {
     )
   }
 
-  /** Ctrl-C, with nothing running and nothing written. Resolves with the exit code. */
-  async quit(): Promise<number | null> {
+  /** Ctrl-C, and once more when it wants to be sure. Resolves with the exit code. */
+  async quit(): Promise<number> {
     await this.ready()
     await this.terminal.press('C-c')
-    return this.terminal.ended()
+    return this.terminal.ended(SECOND_THOUGHTS_MS).catch(async () => {
+      await this.terminal.press('C-c')
+      return this.terminal.ended()
+    })
   }
 }
