@@ -4,7 +4,7 @@ import t from 'tap'
 import { startGateway } from './support/gateway.ts'
 import { runServer } from './support/gateway-process.ts'
 import { startModelServer } from './support/model-server.ts'
-import { codexProcessesOf, processesOf, signalCodex, untilGone } from './support/processes.ts'
+import { codexProcessesOf, eventually, processesOf, signalCodex, untilGone } from './support/processes.ts'
 import { bearer, TEST_SECRET } from './support/tokens.ts'
 import { TestClient } from './support/ws-client.ts'
 
@@ -66,7 +66,8 @@ t.test('with every slot taken /ws opens all the same; a slot is free again when 
 
   const woken = await alice.startTurn('hello again', threadId)
   await alice.waitForTurnEnd(woken.turnId)
-  t.equal((await codexProcessesOf(dataDir)).length, 1)
+  // None, if it was put to sleep again by now.
+  t.ok((await codexProcessesOf(dataDir)).length <= 1)
 })
 
 t.test('requests: a burst, one that meets a stopping process, one that codex does not answer', async (t) => {
@@ -110,7 +111,9 @@ t.test('requests: a burst, one that meets a stopping process, one that codex doe
     const { payload } = await client.waitFor('approval/request', (approval) => approval.turnId === turnId)
     await client.call('approval/respond', { approvalId: payload.approvalId, decision: 'accept' })
     await client.waitForTurnEnd(turnId)
-    t.ok((await processesOf(dataDir)).some(({ command }) => command === 'sleep 1005'))
+    await eventually('the daemon runs', 5_000, async () => {
+      return (await processesOf(dataDir)).some(({ command }) => command === 'sleep 1005')
+    })
     await signalCodex(dataDir, 'SIGSTOP')
 
     const startMs = Date.now()
