@@ -16,8 +16,13 @@ const PROOF_TIMEOUT_MS = 2_000
 
 /** What a process writes to its stdout, as it comes. */
 export interface ProcessOutput {
-  /** @param onBytes gets bytes that are valid during the call only */
-  read(onBytes: (bytes: Buffer) => void): void
+  /**
+   * @param onBytes gets bytes that are valid during the call only
+   * @param isAwaited whether somebody waits for what comes next, which is then not let collect
+   */
+  read(onBytes: (bytes: Buffer) => void, isAwaited?: () => boolean): void
+  /** Somebody begins to wait for what comes next. */
+  hurry(): void
   pause(): void
   resume(): void
   destroy(): void
@@ -151,6 +156,7 @@ class SocketReader implements ProcessOutput {
   readonly socket: Socket
   readonly closed: Promise<void>
   #onBytes: (bytes: Buffer) => void = () => {}
+  #isAwaited = () => false
   #isHeld = false
   #readAtMs = 0
   #rest: NodeJS.Timeout | undefined
@@ -177,8 +183,15 @@ class SocketReader implements ProcessOutput {
     })
   }
 
-  read(onBytes: (bytes: Buffer) => void): void {
+  read(onBytes: (bytes: Buffer) => void, isAwaited = () => false): void {
     this.#onBytes = onBytes
+    this.#isAwaited = isAwaited
+  }
+
+  hurry(): void {
+    if (this.#rest === undefined) return
+    clearTimeout(this.#rest)
+    this.#endRest()
   }
 
   pause(): void {
@@ -200,12 +213,14 @@ class SocketReader implements ProcessOutput {
     const nowMs = performance.now()
     const sinceMs = nowMs - this.#readAtMs
     this.#readAtMs = nowMs
-    if (sinceMs > QUICK_MS || length > SMALL_READ_BYTES || this.#rest !== undefined) return
+    if (sinceMs > QUICK_MS || length > SMALL_READ_BYTES || this.#rest !== undefined || this.#isAwaited()) return
     this.socket.pause()
-    this.#rest = setTimeout(() => {
-      this.#rest = undefined
-      if (!this.#isHeld) this.socket.resume()
-    }, REST_MS)
+    this.#rest = setTimeout(() => this.#endRest(), REST_MS)
+  }
+
+  #endRest(): void {
+    this.#rest = undefined
+    if (!this.#isHeld) this.socket.resume()
   }
 }
 
@@ -213,6 +228,7 @@ class SocketReader implements ProcessOutput {
 export function pipedOutput(pipe: Readable): ProcessOutput {
   return {
     read: (onBytes) => void pipe.on('data', onBytes),
+    hurry: () => {},
     pause: () => void pipe.pause(),
     resume: () => void pipe.resume(),
     destroy: () => void pipe.destroy(),

@@ -69,10 +69,13 @@ export async function guardParams(request: GuardRequest): Promise<GuardedParams>
 function openMethod(method: string, roles: readonly Role[]): OpenMethod {
   const row = findMethod(method)
   if (row === undefined) throw new UnknownMessageType(method.slice(0, MAX_ECHO_CHARS))
-  const denied = new MethodDenied(method, roles.join(', '))
-  if (row.action === 'deny') throw withDetails(denied, { method, reason: row.reason })
-  if (!roleAtLeast(roles, row.standInFrom ?? row.role)) throw withDetails(denied, { method, needed: row.role })
+  if (row.action === 'deny') throw denied(method, roles, { reason: row.reason })
+  if (!roleAtLeast(roles, row.standInFrom ?? row.role)) throw denied(method, roles, { needed: row.role })
   return row
+}
+
+function denied(method: string, roles: readonly Role[], why: object): Error {
+  return withDetails(new MethodDenied(method, roles.join(', ')), { method, ...why })
 }
 
 function copyParams(row: OpenMethod, params: unknown): JsonObject {

@@ -109,7 +109,10 @@ export class CodexProcess {
     })
     // EPIPE on a dead child's stdin: the exit itself is what tells everyone.
     child.stdin.on('error', () => {})
-    output.read((bytes) => this.#onData(bytes))
+    output.read(
+      (bytes) => this.#onData(bytes),
+      () => this.#peer.isAwaiting
+    )
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
       this.#stderrTail = (this.#stderrTail + text).slice(-STDERR_KEPT_CHARS)
     })
@@ -155,6 +158,7 @@ export class CodexProcess {
   /** See {@link RpcPeer.request}. */
   request(method: string, params: JsonValue, timeoutMs: number, onReply?: ReplyObserver): Promise<JsonValue> {
     if (this.#state !== ProcessStates.READY) return Promise.reject(new ProcessExited())
+    this.#output.hurry()
     return this.#peer.request(method, params, timeoutMs, onReply)
   }
 

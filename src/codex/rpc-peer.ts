@@ -89,6 +89,11 @@ export class RpcPeer {
     })
   }
 
+  /** Whether a reply is to come. */
+  get isAwaiting(): boolean {
+    return this.#pending.size > 0
+  }
+
   notify(method: string, params?: JsonValue): void {
     if (!this.#closed) this.#write(encodeLine(params === undefined ? { method } : { method, params }))
   }

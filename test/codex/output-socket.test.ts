@@ -100,3 +100,41 @@ t.test('closing leaves no directory and no open end behind', async (t) => {
   await output.closed
   childEnd.destroy()
 })
+
+t.test('who waits for an answer does not wait for more to collect', async (t) => {
+  const { sockets } = await open(t)
+  // The moments in which output collects never end by themselves.
+  const { setTimeout: original } = globalThis
+  let rests = 0
+  t.teardown(() => {
+    globalThis.setTimeout = original
+  })
+  globalThis.setTimeout = ((callback: () => void, delayMs?: number) => {
+    if (delayMs !== 1) return original(callback, delayMs)
+    rests++
+    return original(() => {}, 0)
+  }) as typeof setTimeout
+
+  for (const isAwaited of [true, false]) {
+    const { childEnd, output } = await sockets.take()
+    let onEcho = () => {}
+    output.read(
+      () => onEcho(),
+      () => isAwaited
+    )
+    const child = spawn('/bin/cat', { stdio: ['pipe', childEnd, 'ignore'] })
+    childEnd.destroy()
+    for (let round = 0; round < 200; round++) {
+      const echo = new Promise<void>((resolve) => {
+        onEcho = resolve
+      })
+      output.hurry()
+      child.stdin?.write('x\n')
+      await echo
+    }
+    t.equal(rests > 0, !isAwaited, `${rests} rests`)
+    child.stdin?.end()
+    output.hurry()
+    await output.closed
+  }
+})
