@@ -119,7 +119,7 @@ export class JournalFiles {
         await unlink(segment.path)
         continue
       }
-      // Whatever stands behind would be taken for a part of what is appended next.
+      // With a rest of it behind the next append, the end of the file would not say what it holds.
       if (firstSeq === numbers.at(-1) && fileBytes > segment.size) await truncate(segment.path, segment.size)
       segments.push(segment)
     }

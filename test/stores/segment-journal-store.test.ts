@@ -206,6 +206,7 @@ t.test(
       await writeFile(path, Buffer.concat([whole.subarray(0, cut), zeros]))
       await reopened(dir, async (store) => {
         if ((await edges(store, 'ana'))[1] !== 6) t.fail(`cut at ${cut} of ${end}: ${await edges(store, 'ana')}`)
+        if ((await segmentFiles(dir))[0]?.size !== before) t.fail(`cut at ${cut} of ${end}: a rest stays`)
         await store.append('ana', [runOf(7, 12)], WIDE)
       })
       const runs = await reopened(dir, (store) => store.read('ana', 0, EVERYTHING))
