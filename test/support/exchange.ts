@@ -77,7 +77,8 @@ export class Exchange {
   async run(): Promise<void> {
     await this.#handshake()
     await this.#surroundings()
-    const threadId = await this.#startThread()
+    const { threadId, workspace } = await this.#startThread()
+    await this.#files(workspace)
     await this.#history(threadId)
     await this.#goals(threadId)
     await this.#sections(threadId)
@@ -122,16 +123,54 @@ export class Exchange {
     await this.#call('config/read', { includeLayers: false })
     await this.#call('hooks/list')
     await this.#call('plugin/list')
+    await this.#call('plugin/installed')
+    await this.#call('account/bedrock/checkGovCloudRequirements')
   }
 
-  async #startThread(): Promise<string> {
-    const { thread } = await this.#result('thread/start', { dynamicTools: DYNAMIC_TOOLS })
+  async #startThread(): Promise<{ threadId: string; workspace: string }> {
+    const { thread, cwd: workspace } = await this.#result('thread/start', { dynamicTools: DYNAMIC_TOOLS })
     const { id: threadId } = thread
     await this.#call('thread/loaded/list')
     await this.#call('thread/name/set', { threadId, name: 'A thread to compare' })
     await this.#call('thread/metadata/update', { threadId, gitInfo: { branch: 'main', sha: 'abcdef0' } })
     await this.#turn(threadId, this.#side.model.script([say('The first answer.')]))
-    return threadId
+    return { threadId, workspace }
+  }
+
+  async #files(workspace: string): Promise<void> {
+    const [directory, file] = [join(workspace, 'files', 'deep'), join(workspace, 'files', 'one.txt')]
+    await this.#call('fs/createDirectory', { path: directory })
+    await this.#call('fs/createDirectory', { path: directory, recursive: false }, 'one that is there')
+    await this.#call(
+      'fs/createDirectory',
+      { path: join(workspace, 'none', 'x'), recursive: false },
+      'without its parent'
+    )
+    await this.#call('fs/writeFile', { path: file, dataBase64: Buffer.from('some words').toString('base64') })
+    await this.#call('fs/writeFile', { path: file, dataBase64: 'no base64!' }, 'no base64')
+    await this.#call('fs/writeFile', { path: join(workspace, 'none', 'x'), dataBase64: '' }, 'without its directory')
+    await this.#call('fs/readFile', { path: file })
+    await this.#call('fs/readFile', { path: join(workspace, 'none') }, 'none')
+    await this.#call('fs/readFile', { path: directory }, 'a directory')
+    await this.#call('fs/copy', { sourcePath: file, destinationPath: join(directory, 'two.txt') })
+    await this.#call('fs/copy', { sourcePath: directory, destinationPath: join(workspace, 'copied') }, 'a directory')
+    const tree = { sourcePath: directory, destinationPath: join(workspace, 'copied'), recursive: true }
+    await this.#call('fs/copy', tree, 'a tree')
+    await this.#call('fs/getMetadata', { path: file })
+    await this.#call('fs/getMetadata', { path: directory }, 'a directory')
+    await this.#call('fs/getMetadata', { path: join(workspace, 'none') }, 'none')
+    await this.#call('fs/readDirectory', { path: join(workspace, 'copied') })
+    await this.#call('fs/readDirectory', { path: file }, 'a file')
+    await this.#call('fuzzyFileSearch', { query: 'two', roots: [workspace], cancellationToken: null })
+    await this.#call('fuzzyFileSearch', { query: '', roots: [workspace], cancellationToken: null }, 'nothing')
+    await this.#call(
+      'fs/remove',
+      { path: join(workspace, 'copied'), recursive: false },
+      'a directory that is not empty'
+    )
+    await this.#call('fs/remove', { path: join(workspace, 'copied') })
+    await this.#call('fs/remove', { path: join(workspace, 'copied') }, 'again')
+    await this.#call('fs/remove', { path: join(workspace, 'copied'), force: false }, 'again, and not by force')
   }
 
   async #history(threadId: string): Promise<void> {

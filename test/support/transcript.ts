@@ -73,10 +73,6 @@ export class Normaliser {
         this.#note('left out, since codex counts an interrupted turn or does not', message.method)
         continue
       }
-      if (message.method === 'mcpServer/startupStatus/updated' && message.params.status === 'starting') {
-        this.#note('left out, since of a forked thread it comes before anybody knows the thread', message.method)
-        continue
-      }
       const name = String(normal(streamOf(message, message.method), 'threadId'))
       const stream = streams.get(name) ?? []
       streams.set(name, stream)
@@ -93,8 +89,8 @@ export class Normaliser {
   #reply({ id: _, ...reply }: NativeMessage): object {
     const { error } = reply
     if (!String(error?.data?.code).startsWith('CC_')) return reply
-    this.#note('added by the gateway', 'error.data.code')
-    const { code: _code, ...data } = error?.data ?? {}
+    this.#note('added by the gateway', 'error.data.code, .message, .details')
+    const { code: _code, message: _message, details: _details, ...data } = error?.data ?? {}
     const { data: _data, ...rest } = error ?? {}
     return { ...reply, error: Object.keys(data).length === 0 ? rest : { ...rest, data } }
   }
@@ -133,6 +129,11 @@ export class Normaliser {
       // A command that is killed ends with -1 or 1, as it happens.
       this.#note('exit code of a failure', key)
       return '<not 0>'
+    }
+    if (key === 'score') {
+      // The gateway searches itself, and weighs in its own way.
+      this.#note('weight of a file that was found', key)
+      return '<n>'
     }
     if (PLACE_KEYS.has(key)) {
       this.#note('place in the stored thread', key)
