@@ -67,8 +67,8 @@ t.test('the table of roles has every route, and the role of the method behind it
   const roles = documents.get('docs/ROLES.md') ?? ''
   const rows = [...roles.matchAll(/^\| `([A-Z]+ [^`]+)`.*? \| (\w+) \| [^|]* \| (?:`([^`]+)`)?/gm)]
   const listed = rows.map(([, route]) => route as string)
-  // Not in the OpenAPI document: the socket, the pages and the document itself.
-  const others = ['GET /openapi.json', 'GET /ws', 'GET /decide', 'POST /decide']
+  // Not in the OpenAPI document: the sockets, the pages and the document itself.
+  const others = ['GET /openapi.json', 'GET /', 'GET /ws', 'GET /decide', 'POST /decide']
 
   t.strictSame([...listed].sort(), [...routes, ...others].sort())
   for (const [, route, role, method] of rows) {
