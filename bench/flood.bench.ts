@@ -1,24 +1,9 @@
 import type { ChildProcess } from 'node:child_process'
-import { mkdirSync } from 'node:fs'
-import { join } from 'node:path'
-import { locateCodexBinary } from '../src/codex/binary.ts'
-import { writeCodexConfig } from '../src/codex/config-file.ts'
-import { codexEnvironment } from '../src/codex/environment.ts'
-import { prepareShims } from '../src/codex/shims.ts'
 import { describeMachine, judge, spread } from './support/figures.ts'
 import type { FloodOrder, FloodResult } from './support/flood-client.ts'
-import { MODEL, startGateway } from './support/gateway.ts'
-import {
-  codexChildOf,
-  cpuMs,
-  forkModule,
-  freePort,
-  listening,
-  nextMessage,
-  scratchDirectory,
-  startProgram,
-  stop
-} from './support/processes.ts'
+import { startGateway } from './support/gateway.ts'
+import { startListener } from './support/listener.ts'
+import { codexChildOf, cpuMs, forkModule, nextMessage, scratchDirectory, stop } from './support/processes.ts'
 
 const ROUNDS = Number(process.env.ROUNDS ?? 9)
 const DELTAS = Number(process.env.DELTAS ?? 20_000)
@@ -26,8 +11,6 @@ const GOAL = 0.97
 
 describeMachine()
 const root = scratchDirectory()
-const binary = locateCodexBinary()
-const PATH = process.env.PATH ?? ''
 
 /** One way from codex to a client. `processes` are those whose CPU is told, by name. */
 interface Side {
@@ -47,28 +30,12 @@ async function startOurs(baseUrl: string): Promise<Side & { gateway: ChildProces
   return { gateway, client, processes: { codex: codexChildOf(pid), gateway: pid } }
 }
 
-/** The same binary with the profile that the gateway gives its processes, on codex's own listener. */
 async function startDirect(baseUrl: string): Promise<Side> {
-  const base = join(root, 'direct')
-  const directories = { codexHome: join(base, 'codex'), home: join(base, 'home'), workspace: join(base, 'workspace') }
-  for (const directory of Object.values(directories)) mkdirSync(directory, { recursive: true, mode: 0o700 })
-  await writeCodexConfig(directories.codexHome, {
-    provider: { kind: 'custom', baseUrl, requiresLogin: false },
-    model: MODEL,
-    workspace: directories.workspace,
-    mark: 'bench',
-    commandPath: PATH
-  })
-  const shimDirectory = await prepareShims(base, binary)
-  const env = codexEnvironment({ directories, mark: 'bench', shimDirectory, gatewayEnv: { PATH } })
-  const port = await freePort()
-  const url = `ws://127.0.0.1:${port}`
-  const codex = startProgram(binary, ['app-server', '--listen', url], { cwd: directories.workspace, env })
-  await listening(port)
-  const client = forkModule('./flood-client.ts', ['codex', url, directories.workspace])
+  const { pid, url, workspace } = await startListener(root, baseUrl)
+  const client = forkModule('./flood-client.ts', ['codex', url, workspace])
   await nextMessage(client)
   await order(client, 1)
-  return { client, processes: { codex: codex.pid as number } }
+  return { client, processes: { codex: pid } }
 }
 
 function order(client: ChildProcess, deltas: number): Promise<FloodResult> {
