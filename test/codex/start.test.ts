@@ -7,7 +7,6 @@ import { join } from 'node:path'
 import Fastify from 'fastify'
 import t, { type Test } from 'tap'
 import demoModel from '../../plugins/demo-model.ts'
-import { locateCodexBinary } from '../../src/codex/binary.ts'
 import { HomeTemplate } from '../../src/codex/home-template.ts'
 import { pipedOutput } from '../../src/codex/output-socket.ts'
 import { ProcessPool } from '../../src/codex/pool.ts'
@@ -16,6 +15,7 @@ import { prepareShims } from '../../src/codex/shims.ts'
 import type { Launcher } from '../../src/isolation/launcher.ts'
 import { noneLauncher } from '../../src/isolation/none-launcher.ts'
 import { scratchDirectory } from '../support/gateway.ts'
+import { testedCodex } from '../support/tested-codex.ts'
 
 const START_TIMEOUT_MS = 30_000
 const DEAD_MODEL = 'http://127.0.0.1:1/v1'
@@ -62,7 +62,7 @@ async function startPool(
   const pool = new ProcessPool({
     dataDir,
     workspaceRoot: join(dataDir, 'workspaces'),
-    binary: locateCodexBinary(),
+    binary: testedCodex(),
     codexVersion: 'test',
     clientVersion: '0',
     maxProcesses: 2,
@@ -111,7 +111,7 @@ t.test('codex starts without calling out, in the time in which one with default 
 
   const home = await scratchDirectory(t)
   const env = { PATH: process.env.PATH ?? '', HOME: home, CODEX_HOME: home, ...control.env }
-  const child = spawn(locateCodexBinary(), ['app-server'], { cwd: home, env })
+  const child = spawn(testedCodex(), ['app-server'], { cwd: home, env })
   const plain = new CodexProcess(child, pipedOutput(child.stdout), 'start-test-control', silent)
   t.teardown(() => plain.stop())
   await plain.initialize('0', START_TIMEOUT_MS)

@@ -1,11 +1,11 @@
 import { spawn } from 'node:child_process'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { locateCodexBinary } from '../../src/codex/binary.ts'
 import { pipedOutput } from '../../src/codex/output-socket.ts'
 import { CodexProcess } from '../../src/codex/process.ts'
 import type { JsonObject, JsonValue } from '../../src/json.ts'
 import { scratchDirectory, type Teardown } from './gateway.ts'
+import { testedCodex } from './tested-codex.ts'
 
 export interface BareCodex {
   codexHome: string
@@ -30,7 +30,7 @@ export async function startBareCodex(
   await writeFile(join(codexHome, 'config.toml'), renderConfig(modelUrl))
   const asked: string[] = []
   const ends = new Map<string, () => void>()
-  const child = spawn(locateCodexBinary(), ['app-server'], {
+  const child = spawn(testedCodex(), ['app-server'], {
     cwd: workspace,
     env: { PATH: process.env.PATH, HOME: codexHome, CODEX_HOME: codexHome }
   })

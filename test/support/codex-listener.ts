@@ -2,7 +2,6 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
-import { locateCodexBinary } from '../../src/codex/binary.ts'
 import { writeCodexConfig } from '../../src/codex/config-file.ts'
 import { codexEnvironment, DEFAULT_PATH } from '../../src/codex/environment.ts'
 import { writePromptRules } from '../../src/codex/prompt-rules.ts'
@@ -10,6 +9,7 @@ import { prepareShims } from '../../src/codex/shims.ts'
 import { prepareUserDirectories, type UserDirectories } from '../../src/isolation/user-directories.ts'
 import { scratchDirectory, type Teardown } from './gateway.ts'
 import { eventually } from './processes.ts'
+import { testedCodex } from './tested-codex.ts'
 
 const BOOT_TIMEOUT_MS = 30_000
 
@@ -27,7 +27,7 @@ export async function startCodexListener(
   t: Teardown,
   modelBaseUrl: string,
   model: string,
-  binary = locateCodexBinary()
+  binary = testedCodex()
 ): Promise<CodexListener> {
   const root = await scratchDirectory(t)
   const directories = await prepareUserDirectories({ dataDir: root, workspaceRoot: join(root, 'workspaces') }, 'direct')
@@ -40,7 +40,7 @@ export async function startCodexListener(
     commandPath
   })
   await writePromptRules(directories.codexHome)
-  const shimDirectory = await prepareShims(root, locateCodexBinary())
+  const shimDirectory = await prepareShims(root, testedCodex())
   const env = codexEnvironment({ directories, mark: 'direct', shimDirectory, gatewayEnv: { PATH: commandPath } })
   const address = `127.0.0.1:${await freePort()}`
   const codex = spawn(binary, ['app-server', '--listen', `ws://${address}`], {

@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Test } from 'tap'
-import { locateCodexBinary } from '../../src/codex/binary.ts'
+import { testedCodex } from './tested-codex.ts'
 
 /** What the pinned binary says about its own protocol. */
 
@@ -53,7 +53,7 @@ export function binaryNotifications(t: Test): JsonSchema {
 function generate(t: Test, command: string, kind: 'stable' | 'experimental'): string {
   const out = scratchDirectory(t)
   const flags = kind === 'experimental' ? ['--experimental'] : []
-  execFileSync(locateCodexBinary(), ['app-server', command, ...flags, '--out', out], {
+  execFileSync(testedCodex(), ['app-server', command, ...flags, '--out', out], {
     env: { PATH: process.env.PATH, HOME: out, CODEX_HOME: out },
     stdio: 'pipe'
   })

@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { locateCodexBinary } from '../../src/codex/binary.ts'
 import { scratchDirectory, type Teardown } from './gateway.ts'
+import { testedCodex } from './tested-codex.ts'
 
 /**
  * A path for CODEX_BIN: the pinned codex with these settings over its config.toml (values in TOML), for what the
@@ -10,7 +10,7 @@ import { scratchDirectory, type Teardown } from './gateway.ts'
 export async function codexWith(t: Teardown, settings: Readonly<Record<string, string>>): Promise<string> {
   const script = join(await scratchDirectory(t), 'codex')
   const options = Object.entries(settings).map(([key, value]) => `-c ${quote(`${key}=${value}`)}`)
-  const command = [quote(locateCodexBinary()), ...options, '"$@"'].join(' ')
+  const command = [quote(testedCodex()), ...options, '"$@"'].join(' ')
   await writeFile(script, `#!/bin/sh\nexec ${command}\n`, { mode: 0o755 })
   return script
 }

@@ -41,7 +41,9 @@ export async function startGateway(
   logger?: FastifyBaseLogger
 ): Promise<Gateway> {
   const dataDir = variables.DATA_DIR ?? (await scratchDirectory(t))
-  const env = { PORT: '0', DATA_DIR: dataDir, LOG_LEVEL: process.env.TEST_LOG_LEVEL ?? 'silent', ...variables }
+  const { CODEX_BIN, TEST_LOG_LEVEL = 'silent' } = process.env
+  const codex = CODEX_BIN === undefined ? {} : { CODEX_BIN }
+  const env = { PORT: '0', DATA_DIR: dataDir, LOG_LEVEL: TEST_LOG_LEVEL, ...codex, ...variables }
   const config = loadConfig(env)
   const passedOn = { PATH: process.env.PATH, ...variables }
   const app = await buildApp(config, { env: passedOn, ...(logger === undefined ? {} : { logger }) })

@@ -1,7 +1,7 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { locateCodexBinary } from '../../src/codex/binary.ts'
 import { scratchDirectory, type Teardown } from './gateway.ts'
+import { testedCodex } from './tested-codex.ts'
 
 export interface RecordingCodex {
   /** For CODEX_BIN. */
@@ -14,7 +14,7 @@ export interface RecordingCodex {
 export async function recordingCodex(t: Teardown): Promise<RecordingCodex> {
   const directory = await scratchDirectory(t)
   const binary = join(directory, 'codex')
-  const codex = `'${locateCodexBinary()}' "$@"`
+  const codex = `'${testedCodex()}' "$@"`
   const script = [
     '#!/bin/sh',
     `case "$1" in app-server) tee '${directory}'/stdin.$$ | ${codex} ;; *) exec ${codex} ;; esac`

@@ -3,7 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Test } from 'tap'
-import { locateCodexBinary } from '../../src/codex/binary.ts'
+import { testedCodex } from './tested-codex.ts'
 
 export interface StdioReply {
   /** {} when codex answered with an error. */
@@ -53,7 +53,7 @@ export function prepareHome(root: string): { home: string; workspace: string } {
 }
 
 export async function startCodex(t: Test, home: string, workspace: string): Promise<StdioCodex> {
-  const child = spawn(locateCodexBinary(), ['app-server'], {
+  const child = spawn(testedCodex(), ['app-server'], {
     cwd: workspace,
     env: { PATH: process.env.PATH, HOME: home, CODEX_HOME: home },
     stdio: ['pipe', 'pipe', 'ignore']
