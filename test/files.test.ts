@@ -2,6 +2,7 @@ import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { chmod, link, mkdir, readdir, readFile, stat, symlink, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setImmediate as nextLoop } from 'node:timers/promises'
 import t from 'tap'
 import { FileAnswers } from '../src/files/file-answers.ts'
 import type { JsonObject } from '../src/json.ts'
@@ -373,6 +374,33 @@ t.test('a search finds by letters, best first, without what .gitignore names and
   t.ok(performance.now() - began < 5_000, 'a hostile pattern holds nobody for long')
 })
 
+t.test('what a connection watched ends with it', async (t) => {
+  const { workspace } = await makeWorkspace(t)
+  const files = new FileAnswers({ hostPath: workspace, viewPath: workspace })
+  const gone = new AbortController()
+  const watchers = () => process.getActiveResourcesInfo().filter((name) => name === 'FSEventWrap')
+  const told: string[] = []
+  const listener = { notify: (method: string) => void told.push(method), signal: gone.signal }
+  await files.answer('fs/watch', { watchId: 'w', path: 'sub' }, listener)
+  await files.answer('fuzzyFileSearch/sessionStart', { sessionId: 's', roots: ['.'] }, listener)
+  await files.answer('fuzzyFileSearch/sessionUpdate', { sessionId: 's', query: 'a' }, listener)
+  t.ok(watchers().length > 0)
+  gone.abort()
+  // A handle is gone after the close callbacks of this turn of the loop.
+  await nextLoop()
+  await nextLoop()
+  t.strictSame(watchers(), [])
+  await writeFile(join(workspace, 'sub', 'late'), '')
+  await files.answer('fuzzyFileSearch', { query: 'a', roots: ['.'] })
+  t.strictSame(told, [])
+  const many = Array.from({ length: 70 }, (_, n) => `w${n}`)
+  const other = { notify: () => {}, signal: new AbortController().signal }
+  const starts = many.map((watchId) => files.answer('fs/watch', { watchId, path: 'sub' }, other))
+  const refused = (await Promise.allSettled(starts)).filter(({ status }) => status === 'rejected')
+  t.equal(refused.length, 6)
+  for (const watchId of many) await files.answer('fs/unwatch', { watchId }, other)
+})
+
 t.test('through both doors: a viewer reads, a user writes, codex hears of none of it', async (t) => {
   const { address } = await startGateway(t, { JWT_SECRET: TEST_SECRET })
   const connect = async (roles: string[]) => {
@@ -404,4 +432,53 @@ t.test('through both doors: a viewer reads, a user writes, codex hears of none o
   })
   const refused = await user.request('fs/readFile', { path: '/etc/passwd' })
   t.match(refused, { type: 'error', payload: { code: 'CC_OUTSIDE_WORKSPACE' } })
+})
+
+t.test('a native client watches files and searches as it types; others are told that they cannot', async (t) => {
+  const { address } = await startGateway(t)
+  const url = `ws://${address}`
+  const client = await NativeClient.connect(t, `${url}/?userId=alice`)
+  const other = await NativeClient.connect(t, `${url}/?userId=alice`)
+  const { cwd } = await client.call('thread/start', { cwd: null })
+  await client.call('fs/createDirectory', { path: `${cwd}/src/deep` })
+  await symlink('/etc', join(cwd, 'etc'))
+
+  t.strictSame(await client.call('fs/watch', { watchId: 'dir', path: `${cwd}/src` }), { path: `${cwd}/src` })
+  t.strictSame(await client.call('fs/watch', { watchId: 'file', path: `${cwd}/later` }), { path: `${cwd}/later` })
+  const again = await client.request('fs/watch', { watchId: 'dir', path: cwd })
+  t.match(again.error, { code: -32600, message: 'watchId already exists: dir' })
+  const outside = await client.request('fs/watch', { watchId: 'out', path: `${cwd}/etc` })
+  t.match(outside.error, { data: { code: 'CC_OUTSIDE_WORKSPACE' } })
+  await writeFile(join(cwd, 'src', 'deep', 'unseen'), '')
+  await writeFile(join(cwd, 'src', 'seen.ts'), '')
+  await writeFile(join(cwd, 'later'), '')
+  const { params } = await client.notified('fs/changed', ({ watchId }) => watchId === 'dir')
+  t.strictSame(params, { watchId: 'dir', changedPaths: [`${cwd}/src/seen.ts`] })
+  const file = await client.notified('fs/changed', ({ watchId }) => watchId === 'file')
+  t.strictSame(file.params.changedPaths, [`${cwd}/later`])
+  t.ok(Number.isInteger((file as { emittedAtMs?: number }).emittedAtMs))
+  t.strictSame(await client.call('fs/unwatch', { watchId: 'dir' }), {})
+  t.strictSame(await client.call('fs/unwatch', { watchId: 'none' }), {})
+  t.ok(await client.call('fs/watch', { watchId: 'dir', path: cwd }), 'the id is free again')
+
+  t.strictSame(await client.call('fuzzyFileSearch/sessionStart', { sessionId: 's', roots: [cwd] }), {})
+  t.strictSame(await client.call('fuzzyFileSearch/sessionUpdate', { sessionId: 's', query: 'seen' }), {})
+  const found = await client.notified('fuzzyFileSearch/sessionUpdated', ({ query }) => query === 'seen')
+  t.match(found.params, { sessionId: 's', files: [{ path: 'src/seen.ts' }, { path: 'src/deep/unseen' }] })
+  await client.notified('fuzzyFileSearch/sessionCompleted', ({ sessionId }) => sessionId === 's')
+  t.strictSame(await client.call('fuzzyFileSearch/sessionStop', { sessionId: 's' }), {})
+  const stopped = await client.request('fuzzyFileSearch/sessionUpdate', { sessionId: 's', query: 'x' })
+  t.match(stopped.error, { code: -32600, message: 'fuzzy file search session not found: s' })
+  const etc = await client.request('fuzzyFileSearch/sessionStart', { sessionId: 'e', roots: ['/etc'] })
+  t.match(etc.error, { data: { code: 'CC_OUTSIDE_WORKSPACE' } })
+  t.notOk(
+    other.received.some(({ method }) => /^f(s|uzzy)/.test(method ?? '')),
+    'another client hears nothing of it'
+  )
+
+  const { payload } = await (await TestClient.connect(t, `${url}/ws?userId=alice`)).request('fs/watch', {
+    watchId: 'w',
+    path: 'src'
+  })
+  t.match(payload, { code: 'CC_FILE_REFUSED', message: /native protocol/ })
 })

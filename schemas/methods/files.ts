@@ -30,11 +30,20 @@ export const FsCopyParamsSchema = Type.Object(
   CLOSED
 )
 
+const RootsSchema = Type.Array(PathSchema, { maxItems: 32 })
+
 export const FuzzyFileSearchParamsSchema = Type.Object(
   {
     query: PhraseSchema,
-    roots: Type.Array(PathSchema, { maxItems: 32 }),
+    roots: RootsSchema,
     cancellationToken: orNull(IdSchema)
   },
   CLOSED
 )
+
+export const FsWatchParamsSchema = Type.Object({ watchId: IdSchema, path: PathSchema }, CLOSED)
+export const FsUnwatchParamsSchema = Type.Object({ watchId: IdSchema }, CLOSED)
+
+export const SearchSessionStartParamsSchema = Type.Object({ sessionId: IdSchema, roots: RootsSchema }, CLOSED)
+export const SearchSessionUpdateParamsSchema = Type.Object({ sessionId: IdSchema, query: PhraseSchema }, CLOSED)
+export const SearchSessionStopParamsSchema = Type.Object({ sessionId: IdSchema }, CLOSED)

@@ -11,7 +11,6 @@ const CONFIG = 'the gateway writes the configuration'
 const EXTENSIONS = 'plugins, apps and marketplaces bring code that nobody approved'
 const FEEDBACK = 'it may send logs out of the house'
 const FILES = 'it reads files of the host'
-const WATCHES = 'what it would tell belongs to one connection of codex, which all clients of a user share'
 const HOST_COMMANDS = 'it runs commands outside the sandbox and without an approval'
 const HOST_STATE = 'it shows or changes the state of the host'
 const IDENTITY = 'it proves who a user is to the provider; here the gateway knows the user'
@@ -55,17 +54,17 @@ export const SERVICE_METHODS: readonly Method[] = [
   answer('viewer', 'fs/getMetadata', Files.FsPathParamsSchema),
   answer('viewer', 'fs/readDirectory', Files.FsPathParamsSchema),
   answer('viewer', 'fuzzyFileSearch', Files.FuzzyFileSearchParamsSchema),
+  answer('viewer', 'fs/watch', Files.FsWatchParamsSchema),
+  answer('viewer', 'fs/unwatch', Files.FsUnwatchParamsSchema),
+  answer('viewer', 'fuzzyFileSearch/sessionStart', Files.SearchSessionStartParamsSchema, { experimental: X }),
+  answer('viewer', 'fuzzyFileSearch/sessionUpdate', Files.SearchSessionUpdateParamsSchema, { experimental: X }),
+  answer('viewer', 'fuzzyFileSearch/sessionStop', Files.SearchSessionStopParamsSchema, { experimental: X }),
   answer('user', 'fs/writeFile', Files.FsWriteFileParamsSchema),
   answer('user', 'fs/createDirectory', Files.FsCreateDirectoryParamsSchema),
   answer('user', 'fs/remove', Files.FsRemoveParamsSchema),
   answer('user', 'fs/copy', Files.FsCopyParamsSchema),
 
   // Denied: files and commands of the host
-  deny('fs/watch', WATCHES),
-  deny('fs/unwatch', WATCHES),
-  deny('fuzzyFileSearch/sessionStart', WATCHES, X),
-  deny('fuzzyFileSearch/sessionUpdate', WATCHES, X),
-  deny('fuzzyFileSearch/sessionStop', WATCHES, X),
   deny('getConversationSummary', FILES),
   deny('gitDiffToRemote', FILES),
   deny('command/exec', HOST_COMMANDS),

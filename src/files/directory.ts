@@ -1,4 +1,4 @@
-import { constants, type Dirent, type Stats } from 'node:fs'
+import { constants, type Dirent, type FSWatcher, type Stats, watch } from 'node:fs'
 import {
   type FileHandle,
   lstat,
@@ -99,6 +99,13 @@ export class Directory {
       if (entries.length === limit) break
     }
     return entries
+  }
+
+  /** Tells the names that change in it, also when it is closed here, or moved. */
+  watch(onChange: (name: string) => void): FSWatcher {
+    return watch(this.#at('.'), (_event, name) => {
+      if (name !== null) onChange(name)
+    })
   }
 
   close(): Promise<void> {

@@ -6,7 +6,7 @@ import type { Directory } from './directory.ts'
 import { refusal } from './file-errors.ts'
 import { type FuzzyMatch, fuzzyMatcher } from './fuzzy-match.ts'
 import { IgnoreRules } from './ignore-rules.ts'
-import { type WorkspaceRoot, withPlace } from './walk.ts'
+import { type Place, type WorkspaceRoot, withPlace } from './walk.ts'
 
 /** As codex: so many of the best. */
 const MAX_RESULTS = 50
@@ -26,14 +26,24 @@ export async function searchFiles(workspace: WorkspaceRoot, query: string, roots
   if (match === undefined) return { files: [] }
   const search = new Search(match)
   for (const root of roots) {
-    await withPlace(workspace, root, { followsLast: true }, async ({ directory, name, stat }) => {
+    await inRoot(workspace, root, async ({ directory, name, stat }) => {
       if (stat?.isDirectory() !== true) return
       await search.enter(directory, name, { root, names: [], rules: IgnoreRules.NONE })
-    }).catch((error: Error) => {
-      if (error instanceof OutsideWorkspace) throw error
     })
   }
   return { files: search.best() }
+}
+
+/** Rejects with OutsideWorkspace unless all of them are inside. */
+export async function confineRoots(workspace: WorkspaceRoot, roots: string[]): Promise<void> {
+  for (const root of roots) await inRoot(workspace, root, async () => {})
+}
+
+/** A root that is not there, or not to be read, has nothing. */
+async function inRoot(workspace: WorkspaceRoot, root: string, use: (place: Place) => Promise<void>): Promise<void> {
+  await withPlace(workspace, root, { followsLast: true }, use).catch((error: Error) => {
+    if (error instanceof OutsideWorkspace) throw error
+  })
 }
 
 interface Found extends FuzzyMatch {

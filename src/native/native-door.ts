@@ -11,7 +11,8 @@ import { Greetings } from './greetings.ts'
 import { type Incoming, readIdOnly, readIncoming } from './incoming.ts'
 import { type Greeting, invalid, missing, readInitialize, replyTo } from './initialize.ts'
 import { type NativeError, toNativeError } from './native-errors.ts'
-import { errorFrame, resultFrame, resultOf } from './native-frames.ts'
+import { errorFrame, frameOf, resultFrame, resultOf } from './native-frames.ts'
+import { NativeListener } from './native-listener.ts'
 import { Outlet, type ReplySlot } from './outlet.ts'
 import { SendOrder } from './send-order.ts'
 import { ServerRequests } from './server-requests.ts'
@@ -56,6 +57,7 @@ export class NativeDoor {
   /** Its place in the session. */
   readonly client: SessionClient
   readonly #actor: Actor & Identity
+  readonly #listener: NativeListener
   readonly #session: Session
   readonly #log: NativeDoorOptions['log']
   readonly #outlet: Outlet
@@ -67,7 +69,11 @@ export class NativeDoor {
   constructor({ session, sink, identity, log }: NativeDoorOptions) {
     this.#session = session
     this.identity = identity
-    this.#actor = { ...identity, answersToolCalls: true, isNative: true }
+    this.#listener = new NativeListener(
+      (method) => this.#native?.subscriptions.wants(method) === true,
+      (line) => this.#outlet.sendNow([frameOf(line)])
+    )
+    this.#actor = { ...identity, answersToolCalls: true, isNative: true, listener: this.#listener }
     this.#log = log
     this.#outlet = new Outlet(sink, session.journal.lastSeq, {
       passEvent: (bytes, start, end) => this.#passEvent(bytes, start, end),
@@ -97,6 +103,7 @@ export class NativeDoor {
   /** The client is gone. */
   close(): void {
     this.#native?.requests.close()
+    this.#listener.close()
     this.#session.detach(this.client)
   }
 

@@ -1,4 +1,5 @@
 import type { Identity } from '../../schemas/identity.ts'
+import type { FileListener } from '../files/listener.ts'
 import type { JsonObject } from '../json.ts'
 
 /** Who acts on a session: a user, or a webhook whose receiver showed a decision token. */
@@ -8,6 +9,8 @@ export interface Actor extends Pick<Identity, 'actorId' | 'roles'> {
   answersToolCalls?: boolean
   /** Speaks codex's own protocol: fields that it may not send are dropped, as codex ignores those that it does not know. */
   isNative?: boolean
+  /** The connection, where it takes notifications of its own. */
+  listener?: FileListener
 }
 
 export interface RequestResult {

@@ -74,8 +74,8 @@ export class CodexCalls {
   }
 
   /** The gateway's own answer to guarded params, without a process. */
-  answer(method: string, params: JsonObject): Promise<JsonObject> {
-    return this.#answers.answer(method, params)
+  answer(method: string, params: JsonObject, { listener }: Actor): Promise<JsonObject> {
+    return this.#answers.answer(method, params, listener)
   }
 
   /**

@@ -1,6 +1,7 @@
 import { InvalidMessage, withDetails } from '../../errors.ts'
 import { standInFor } from '../codex/stand-ins.ts'
 import { FileAnswers } from '../files/file-answers.ts'
+import type { FileListener } from '../files/listener.ts'
 import type { UserDirectories } from '../isolation/user-directories.ts'
 import type { JsonObject } from '../json.ts'
 
@@ -22,9 +23,9 @@ export class LocalAnswers {
   }
 
   /** codex's shape of result for guarded params of a method that guardParams says is answered. Coded errors only. */
-  async answer(method: string, params: JsonObject): Promise<JsonObject> {
+  async answer(method: string, params: JsonObject, listener?: FileListener): Promise<JsonObject> {
     if (method === 'thread/unsubscribe') return this.#unsubscribe(params)
-    const result = standInFor(method, params, this.#workspace) ?? (await this.#files.answer(method, params))
+    const result = standInFor(method, params, this.#workspace) ?? (await this.#files.answer(method, params, listener))
     // The handshake is the native door's, before there is anything to answer here.
     if (result === undefined)
       throw withDetails(new InvalidMessage('Already initialized'), { method, codexCode: -32600 })

@@ -201,7 +201,7 @@ export class Session {
    */
   async request(method: string, params: unknown, actor: Actor, watch?: RequestWatch): Promise<RequestResult> {
     const { params: checked, dropped, isAnswered } = await this.#calls.guard(method, params, actor)
-    if (isAnswered) return { payload: await this.#calls.answer(method, checked), dropped }
+    if (isAnswered) return { payload: await this.#calls.answer(method, checked, actor), dropped }
     if (this.#state.retryAfterMs !== undefined) refuseNewWork(method, this.#state.retryAfterMs)
     const run = async () => this.#calls.run(await this.#keeper.ensure(), method, checked, watch)
     return { payload: await this.activity.request(run), dropped }

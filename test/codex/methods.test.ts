@@ -11,7 +11,8 @@ const OPEN: Record<'viewer' | 'user' | 'admin', string> = {
     modelProvider/capabilities/read permissionProfile/list collaborationMode/list experimentalFeature/list
     configRequirements/read account/read account/rateLimits/read account/usage/read skills/list config/read hooks/list
     plugin/list plugin/installed account/bedrock/checkGovCloudRequirements fs/readFile fs/getMetadata fs/readDirectory
-    fuzzyFileSearch`,
+    fs/watch fs/unwatch fuzzyFileSearch fuzzyFileSearch/sessionStart fuzzyFileSearch/sessionUpdate
+    fuzzyFileSearch/sessionStop`,
   user: `thread/start thread/resume thread/fork thread/unsubscribe thread/archive thread/unarchive thread/delete
     thread/name/set thread/metadata/update thread/compact/start thread/goal/set thread/goal/clear thread/section/move
     threadSection/create threadSection/update threadSection/delete thread/revert thread/readState/update turn/start
