@@ -2,7 +2,7 @@ import { MessageTooLarge, UnknownMessageType } from '../../errors.ts'
 import type { Approval } from '../../schemas/approvals.ts'
 import type { Identity } from '../../schemas/identity.ts'
 import { findMethod } from '../codex/methods.ts'
-import { asObject, asText, isJsonObject, type JsonObject, type JsonValue } from '../json.ts'
+import { asObject, asText, type JsonObject, type JsonValue } from '../json.ts'
 import type { Actor } from '../session/actor.ts'
 import type { ClientSink, SessionClient } from '../session/client.ts'
 import { greetsClients } from '../session/process-notices.ts'
@@ -234,7 +234,7 @@ export class NativeDoor {
     if (!line.includes(SUB_AGENT)) return
     const thread = asObject(paramsOf(line, 0, line.length).thread)
     const threadId = asText(thread.id)
-    if (threadId !== undefined && isJsonObject(thread.source)) subscriptions.add(threadId)
+    if (threadId !== undefined && asObject(thread.source).subAgent !== undefined) subscriptions.add(threadId)
   }
 
   #translate(type: string, message: Buffer): readonly Buffer[] {
