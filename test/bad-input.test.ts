@@ -56,7 +56,13 @@ t.test('on /ws', async (t) => {
     for (const type of ['thread/begin', '__proto__', 'constructor', 'initialize/x']) {
       t.match((await client.request(type, {})).payload, { code: 'CC_UNKNOWN_TYPE', message: new RegExp(type) })
     }
-    for (const type of ['command/exec', 'fs/readFile', 'config/value/write', 'account/login/start', 'account/logout']) {
+    for (const type of [
+      'command/exec',
+      'process/spawn',
+      'config/value/write',
+      'account/login/start',
+      'account/logout'
+    ]) {
       t.match((await client.request(type, {})).payload, { code: 'CC_METHOD_DENIED' }, type)
     }
   })
