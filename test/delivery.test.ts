@@ -87,7 +87,9 @@ t.test('what a client cannot have is told as a gap: received and gaps are all nu
       const client = await TestClient.connect(t, `${url}&epoch=${epoch}&since=0`)
       await client.waitForTurnEnd(turnId)
       client.socket.terminate()
-      return client.received.find(({ type }) => type === 'session/gap')?.payload.to as number | undefined
+      // What was stored before the flood stays until the flood is stored, too: the gap is in the middle for so long.
+      const gap = client.received.find(({ type, payload }) => type === 'session/gap' && payload.from === 1)
+      return gap?.payload.to as number | undefined
     }
     let to = await findGap()
     for (const deadlineMs = Date.now() + 20_000; to === undefined && Date.now() < deadlineMs; to = await findGap()) {
