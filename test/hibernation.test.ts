@@ -95,7 +95,7 @@ t.test('a background terminal keeps its process; a turn, an approval and a reque
   await signalCodex(dataDir, 'SIGCONT')
   t.equal((await waiting).type, 'response')
 
-  t.equal(await session()?.activity.hibernate('idle'), true)
+  await eventually('it sleeps', 10_000, () => session()?.activity.hibernate('idle'))
   t.strictSame(await codexProcessesOf(dataDir), [])
 })
 
