@@ -8,6 +8,12 @@ import type { Place } from './walk.ts'
 const NEW_FILE_MODE = 0o666
 const MODE_BITS = 0o777
 const PIECE_BYTES = 1024 * 1024
+const DRAFT = /^\.cloud-codex-[0-9a-f-]{36}$/
+
+/** Whether a file of this name is one that {@link putFile} has not put in its place yet. */
+export function isDraft(name: string): boolean {
+  return DRAFT.test(name)
+}
 
 /**
  * Puts a file in this place, whole or not at all: it is written under a name of its own first. What else is linked to

@@ -1,6 +1,7 @@
 import type { FSWatcher } from 'node:fs'
 import { isAbsolute, join, normalize } from 'node:path'
 import type { JsonObject } from '../json.ts'
+import { isDraft } from './changes.ts'
 import { refusal } from './file-errors.ts'
 import { type FileListener, PerListener } from './listener.ts'
 import { type WorkspaceRoot, withPlace } from './walk.ts'
@@ -58,7 +59,11 @@ export class FileWatches {
       }
       const inner = await directory.openDirectory(name)
       try {
-        watch.observe(inner.watch((changed) => watch.add(join(shown, changed))))
+        watch.observe(
+          inner.watch((changed) => {
+            if (!isDraft(changed)) watch.add(join(shown, changed))
+          })
+        )
       } finally {
         await inner.close()
       }

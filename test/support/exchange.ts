@@ -163,6 +163,8 @@ export class Exchange {
     await this.#call('fs/readDirectory', { path: file }, 'a file')
     await this.#call('fuzzyFileSearch', { query: 'two', roots: [workspace], cancellationToken: null })
     await this.#call('fuzzyFileSearch', { query: '', roots: [workspace], cancellationToken: null }, 'nothing')
+    await this.#searches(workspace)
+    await this.#watches(join(workspace, 'files'))
     await this.#call(
       'fs/remove',
       { path: join(workspace, 'copied'), recursive: false },
@@ -192,6 +194,34 @@ export class Exchange {
     )
     const expectedRevision = readStates[threadId]?.revision
     await this.#call('thread/readState/update', { threadId, expectedRevision, operation: { type: 'read' } })
+  }
+
+  /** A search that follows what somebody types. */
+  async #searches(workspace: string): Promise<void> {
+    const { client } = this.#side
+    await this.#call('fuzzyFileSearch/sessionUpdate', { sessionId: 's', query: 'x' }, 'before it is started')
+    await this.#call('fuzzyFileSearch/sessionStart', { sessionId: 's', roots: [workspace] })
+    for (const query of ['t', 'two']) {
+      await this.#call('fuzzyFileSearch/sessionUpdate', { sessionId: 's', query }, query)
+      await client.notified(
+        'fuzzyFileSearch/sessionUpdated',
+        (params) => params.query === query && params.files.length > 0
+      )
+    }
+    await this.#call('fuzzyFileSearch/sessionStop', { sessionId: 's' })
+    await this.#call('fuzzyFileSearch/sessionStop', { sessionId: 's' }, 'again')
+  }
+
+  async #watches(directory: string): Promise<void> {
+    const { client } = this.#side
+    const file = join(directory, 'watched.txt')
+    await this.#call('fs/watch', { watchId: 'w', path: directory })
+    await this.#call('fs/watch', { watchId: 'w', path: directory }, 'a second one of the name')
+    await this.#call('fs/watch', { watchId: 'v', path: join(directory, 'none') }, 'nothing there')
+    await this.#call('fs/writeFile', { path: file, dataBase64: '' }, 'what is watched')
+    await client.notified('fs/changed', ({ watchId, changedPaths }) => watchId === 'w' && changedPaths.includes(file))
+    await this.#call('fs/unwatch', { watchId: 'w' })
+    await this.#call('fs/unwatch', { watchId: 'w' }, 'again')
   }
 
   async #goals(threadId: string): Promise<void> {

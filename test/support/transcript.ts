@@ -40,11 +40,14 @@ const USER_AGENT = /^[^/]+(?=\/)/g
 /** Sent by tasks of their own: when they come among a thread's other notifications is chance, and so is how often. */
 const UNORDERED = new Set([
   'account/rateLimits/updated',
+  'fuzzyFileSearch/sessionCompleted',
   'mcpServer/startupStatus/updated',
   'thread/readState/changed',
   'thread/queue/changed',
   'warning'
 ])
+
+const SEARCH_UPDATED = 'fuzzyFileSearch/sessionUpdated'
 
 /** Makes the recordings of two sides comparable, and remembers which fields it has touched, and why. */
 export class Normaliser {
@@ -102,6 +105,12 @@ export class Normaliser {
     if (isSame && message.method?.endsWith('/outputDelta') && last.params.itemId === message.params.itemId) {
       last.params.delta += message.params.delta
       this.#note('pieces put together', 'delta')
+    } else if (isSame && message.method === 'fs/changed' && last.params.watchId === message.params.watchId) {
+      last.params.changedPaths = [...new Set([...last.params.changedPaths, ...message.params.changedPaths])].sort()
+      this.#note('pieces put together', 'changedPaths')
+    } else if (isSame && message.method === SEARCH_UPDATED && last.params.query === message.params.query) {
+      last.params = message.params
+      this.#note('the last of several', message.method)
     } else if (isSame && UNORDERED.has(message.method ?? '') && JSON.stringify(last) === JSON.stringify(message)) {
       this.#note('repeated notification', message.method ?? '')
     } else stream.push(message)
