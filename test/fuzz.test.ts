@@ -16,8 +16,9 @@ const MAX_FRAMES_A_CONNECTION = 20
 const CONNECTIONS_AT_ONCE = 6
 const ANSWER_TIMEOUT_MS = 30_000
 /** What may stay of live objects: caches and tables that are filled once. */
-const MAX_KEPT_BYTES = 12 * 1024 * 1024
-const MAX_GROWN_BYTES = 192 * 1024 * 1024
+const MAX_KEPT_BYTES = 8 * 1024 * 1024
+/** V8 and the allocator give pages back in their own time. */
+const MAX_GROWN_BYTES = 64 * 1024 * 1024
 /** Of a close frame with a code: final, opcode 8, and no more than 125 bytes. */
 const CLOSE_HEAD = Buffer.from([0x88])
 const SECRET = 'only-bob-knows-this'
@@ -62,15 +63,12 @@ t.test(`${FRAMES} hostile frames disturb nobody, SEED=${SEED}`, { timeout: isFul
   await bob.works(t)
   await works(t, gateway, headers)
 
-  const kept = await eventually('memory comes back', 30_000, async () => {
-    const bytes = (await liveBytes(gateway)) - liveBefore
-    return bytes <= MAX_KEPT_BYTES ? { bytes } : undefined
+  const kept = await eventually('memory comes back', 60_000, async () => {
+    const live = (await liveBytes(gateway)) - liveBefore
+    const own = readMemory(gateway.child.pid as number).anonBytes - before.anonBytes
+    return live <= MAX_KEPT_BYTES && own <= MAX_GROWN_BYTES ? { live, own } : undefined
   })
-  const grown = readMemory(gateway.child.pid as number).anonBytes - before.anonBytes
-  t.comment(
-    `live objects: ${mib(kept?.bytes ?? 0)} more than after the first hundred; private memory: ${mib(grown)} more`
-  )
-  t.ok(grown <= MAX_GROWN_BYTES, `private memory has grown by no more than ${mib(MAX_GROWN_BYTES)}`)
+  t.comment(`after the first hundred: live objects ${mib(kept?.live ?? 0)}, private memory ${mib(kept?.own ?? 0)} more`)
 })
 
 /** Somebody who minds his own business on both doors meanwhile. */
