@@ -5,6 +5,7 @@ import type { TSchema } from 'typebox'
 import type { Config } from './config.ts'
 import audit from './plugins/audit.ts'
 import auth from './plugins/auth.ts'
+import broker from './plugins/broker.ts'
 import clients from './plugins/clients/index.ts'
 import connections from './plugins/connections.ts'
 import dataDirectory from './plugins/data-dir.ts'
@@ -47,7 +48,6 @@ import { EventPageSchema } from './schemas/events.ts'
 import { PolicyEvaluateResultSchema, PolicyViewSchema } from './schemas/policy.ts'
 import { HealthSchema, ReadySchema, TicketSchema } from './schemas/service.ts'
 import { EmptySchema, ThreadListSchema, ThreadSchema, TurnSchema } from './schemas/threads.ts'
-import type { ModelProvider } from './src/codex/config-file.ts'
 import { noneLauncher } from './src/isolation/none-launcher.ts'
 
 const VERSION = readVersion()
@@ -58,6 +58,7 @@ const MAX_START_MS = 20_000
 const MAX_PARAM_LENGTH = 1024
 /** A model that codex's bundled catalogue knows, for the demo model, which has no name of its own. */
 const DEMO_MODEL_NAME = 'gpt-5.5'
+const OPENAI_BASE_URL = 'https://api.openai.com/v1'
 
 const RESPONSE_SCHEMAS: readonly TSchema[] = [
   ApiErrorSchema,
@@ -126,6 +127,11 @@ export async function buildApp(config: Config, options: AppOptions): Promise<Fas
     protectedRoots: [dataDir, workspaceRoot]
   })
   if (config.model.mode === 'demo') app.register(demoModel)
+  app.register(broker, (parent: FastifyInstance) => ({
+    upstream: config.model.mode === 'demo' ? parent.demoModel.baseUrl : (config.model.baseUrl ?? OPENAI_BASE_URL),
+    apiKey: config.model.apiKey,
+    timeoutMs: config.model.timeoutMs
+  }))
   app.register(pool, (parent: FastifyInstance) => ({
     dataDir,
     workspaceRoot,
@@ -135,7 +141,9 @@ export async function buildApp(config: Config, options: AppOptions): Promise<Fas
     launcher: noneLauncher,
     startTimeoutMs: Math.min(config.requestTimeoutMs, MAX_START_MS),
     gatewayEnv: options.env,
-    ...modelOptions(parent, config)
+    provider: { baseUrl: parent.broker.baseUrl, requiresLogin: true },
+    grantModel: (userId: string) => parent.broker.grant(userId),
+    ...modelName(config)
   }))
   app.register(webhooks, { endpoint: config.webhook, publicUrl: config.publicUrl })
   app.register(sessions, {
@@ -190,21 +198,9 @@ function allowedOrigins({ corsOrigins, publicUrl }: Config): string[] {
   return publicUrl === undefined ? corsOrigins : [...corsOrigins, new URL(publicUrl).origin]
 }
 
-function modelOptions(
-  app: FastifyInstance,
-  { model }: Config
-): { provider: ModelProvider; model?: string; apiKey?: string } {
-  const name = model.name === undefined ? {} : { model: model.name }
-  if (model.mode === 'demo') {
-    return {
-      provider: { kind: 'custom', baseUrl: app.demoModel.baseUrl, requiresLogin: false },
-      model: model.name ?? DEMO_MODEL_NAME
-    }
-  }
-  const key = model.apiKey === undefined ? {} : { apiKey: model.apiKey }
-  if (model.baseUrl === undefined) return { provider: { kind: 'openai' }, ...name, ...key }
-  const requiresLogin = model.apiKey !== undefined
-  return { provider: { kind: 'custom', baseUrl: model.baseUrl, requiresLogin }, ...name, ...key }
+function modelName({ model: { mode, name } }: Config): { model?: string } {
+  const model = name ?? (mode === 'demo' ? DEMO_MODEL_NAME : undefined)
+  return model === undefined ? {} : { model }
 }
 
 function readVersion(): string {

@@ -29,8 +29,13 @@ export const EnvironmentSchema = Type.Object({
     default: './.cloud-codex'
   }),
   WORKSPACE_ROOT: optional('Where the users’ workspaces lie; default DATA_DIR/workspaces'),
-  OPENAI_API_KEY: optional('Model key; reaches codex by its login call only, never by a file or variable'),
+  OPENAI_API_KEY: optional('Model key; stays in the gateway: codex processes have tokens of their own'),
   MODEL_BASE_URL: optional('Any Responses-API endpoint; default OpenAI’s. Without it and without a key: demo mode'),
+  MODEL_TIMEOUT_MS: milliseconds(
+    'How long the model endpoint may be silent before its answer counts as failed',
+    300_000,
+    100
+  ),
   MODEL: optional('Default model; codex’s own default when unset'),
   JWT_SECRET: optional('HS256 secret for tokens, at least 32 characters'),
   JWT_JWKS_URL: optional('JWKS address for RS256, ES256 and EdDSA tokens, instead of JWT_SECRET'),
@@ -97,7 +102,7 @@ export interface Config {
   workspaceRoot: string
   auth: AuthConfig
   /** Demo: a scripted model inside the gateway answers. */
-  model: { mode: 'demo' | 'openai' | 'custom'; baseUrl?: string; apiKey?: string; name?: string }
+  model: { mode: 'demo' | 'openai' | 'custom'; baseUrl?: string; apiKey?: string; name?: string; timeoutMs: number }
   redisUrl: string | undefined
   codexBin: string | undefined
   policyFile: string | undefined
@@ -198,6 +203,7 @@ function readModel(vars: Environment): Config['model'] {
   }
   return {
     mode,
+    timeoutMs: vars.MODEL_TIMEOUT_MS,
     ...(baseUrl === undefined ? {} : { baseUrl }),
     ...(apiKey === undefined ? {} : { apiKey }),
     ...(name === undefined ? {} : { name })

@@ -85,6 +85,17 @@ export const CodexBinaryUnusable = createError(
   500
 )
 
+// --- Model -----------------------------------------------------------------------------------------------------------
+export const ModelTokenInvalid = createError(
+  'CC_MODEL_TOKEN_INVALID',
+  'The token for the model endpoint is unknown, or its codex process is gone',
+  401
+)
+export const ModelPathDenied = createError('CC_MODEL_PATH_DENIED', 'The model endpoint has no %s %s', 404)
+export const ModelKeyRefused = createError('CC_MODEL_KEY_REFUSED', 'The model endpoint refuses the key', 401)
+export const ModelUnreachable = createError('CC_MODEL_UNREACHABLE', 'The model endpoint cannot be asked: %s', 502)
+export const ModelSilent = createError('CC_MODEL_SILENT', 'The model endpoint was silent for %d ms', 504)
+
 // --- Approvals -------------------------------------------------------------------------------------------------------
 export const ApprovalNotFound = createError('CC_APPROVAL_NOT_FOUND', 'No approval "%s"', 404)
 export const ApprovalAlreadyResolved = createError('CC_APPROVAL_RESOLVED', 'The approval "%s" is already %s', 409)

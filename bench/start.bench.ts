@@ -67,7 +67,7 @@ const pool = new ProcessPool({
   clientVersion: '0',
   maxProcesses: 4,
   launcher: noneLauncher,
-  provider: { kind: 'custom', baseUrl: BASE_URL, requiresLogin: false },
+  provider: { baseUrl: BASE_URL, requiresLogin: false },
   gatewayEnv: { PATH },
   startTimeoutMs: REQUEST_TIMEOUT_MS
 })

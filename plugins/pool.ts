@@ -42,5 +42,5 @@ export default fp<PoolOptions>(
       await warmUp
     })
   },
-  { name: 'pool', dependencies: ['audit'] }
+  { name: 'pool', dependencies: ['audit', 'broker'] }
 )

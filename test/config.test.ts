@@ -90,7 +90,12 @@ t.test('the model: demo unless a key or an address is set, and never in producti
   t.throws(() => loadConfig({ NODE_ENV: 'production' }), invalid(/demo mode is refused/))
   t.match(loadConfig({ NODE_ENV: 'production', OPENAI_API_KEY: 'k' }).model, { mode: 'openai', apiKey: 'k' })
   const MODEL_BASE_URL = 'http://127.0.0.1:1/v1'
-  t.strictSame(loadConfig({ MODEL_BASE_URL, MODEL: 'm' }).model, { mode: 'custom', baseUrl: MODEL_BASE_URL, name: 'm' })
+  t.strictSame(loadConfig({ MODEL_BASE_URL, MODEL: 'm', MODEL_TIMEOUT_MS: '500' }).model, {
+    mode: 'custom',
+    timeoutMs: 500,
+    baseUrl: MODEL_BASE_URL,
+    name: 'm'
+  })
   t.match(loadConfig({ MODEL_BASE_URL, OPENAI_API_KEY: 'k' }).model, { mode: 'custom', apiKey: 'k' })
   for (const bad of ['nonsense', 'ftp://x/v1']) {
     t.throws(() => loadConfig({ MODEL_BASE_URL: bad }), invalid(/MODEL_BASE_URL/), bad)

@@ -44,7 +44,7 @@ export class BareCodexHome {
       return new BareCodexHome(directories)
     }
     await writeCodexConfig(directories.codexHome, {
-      provider: { kind: 'custom', baseUrl, requiresLogin: false },
+      provider: { baseUrl, requiresLogin: false },
       model: MODEL,
       workspace: directories.workspace,
       mark: newMark(),

@@ -22,7 +22,7 @@ export async function startListener(root: string, baseUrl: string): Promise<Benc
   const directories = { codexHome: join(base, 'codex'), home: join(base, 'home'), workspace: join(base, 'workspace') }
   for (const directory of Object.values(directories)) mkdirSync(directory, { recursive: true, mode: 0o700 })
   await writeCodexConfig(directories.codexHome, {
-    provider: { kind: 'custom', baseUrl, requiresLogin: false },
+    provider: { baseUrl, requiresLogin: false },
     model: MODEL,
     workspace: directories.workspace,
     mark: 'bench',

@@ -3,8 +3,12 @@ import { rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { PROCESS_MARK } from '../isolation/process-tree.ts'
 
-/** Which model endpoint codex talks to. `openai`: the built-in provider. `custom`: any Responses-API endpoint. */
-export type ModelProvider = { kind: 'openai' } | { kind: 'custom'; baseUrl: string; requiresLogin: boolean }
+/** The Responses-API endpoint that codex talks to. */
+export interface ModelProvider {
+  baseUrl: string
+  /** Whether codex sends it a token, the one of account/login/start. */
+  requiresLogin: boolean
+}
 
 export interface CodexConfigOptions {
   provider: ModelProvider
@@ -35,8 +39,9 @@ const FEATURES_OFF = [
   'workspace_dependencies',
   'code_mode_host',
   'daemon_auto_start',
-  // On, a turn whose model endpoint refuses connections retries for ever; off, it fails after codex's usual retries
-  // (about 25 s). An endpoint that accepts and stays silent still hangs: codex waits for its headers without limit.
+  // On, a turn whose model endpoint refuses connections retries for ever; off, it fails after codex's usual retries.
+  // An endpoint that accepts and stays silent would still hang it (codex waits for headers without limit); the broker
+  // does not.
   'unbounded_connection_retries'
 ]
 
@@ -59,13 +64,13 @@ export async function writeCodexConfig(codexHome: string, options: CodexConfigOp
 export function renderCodexConfig(options: CodexConfigOptions): string {
   return [
     ...(options.model === undefined ? [] : [`model = ${quote(options.model)}`]),
-    ...(options.provider.kind === 'custom' ? ['model_provider = "gateway"'] : []),
+    'model_provider = "gateway"',
     'approval_policy = "on-request"',
     'sandbox_mode = "workspace-write"',
     'check_for_update_on_startup = false',
     'web_search = "disabled"',
     'cli_auth_credentials_store = "ephemeral"',
-    ...(options.provider.kind === 'custom' ? renderProvider(options.provider) : []),
+    renderProvider(options.provider),
     table('analytics', ['enabled = false']),
     table('feedback', ['enabled = false']),
     // /tmp is shared by all users of the host: a writable /tmp would be a way from one user to another.
@@ -82,16 +87,17 @@ export function renderCodexConfig(options: CodexConfigOptions): string {
   ].join('\n')
 }
 
-function renderProvider(provider: Extract<ModelProvider, { kind: 'custom' }>): string[] {
-  return [
-    table('model_providers.gateway', [
-      'name = "gateway"',
-      `base_url = ${quote(provider.baseUrl)}`,
-      'wire_api = "responses"',
-      `requires_openai_auth = ${provider.requiresLogin}`,
-      'supports_websockets = false'
-    ])
-  ]
+function renderProvider({ baseUrl, requiresLogin }: ModelProvider): string {
+  return table('model_providers.gateway', [
+    'name = "gateway"',
+    `base_url = ${quote(baseUrl)}`,
+    'wire_api = "responses"',
+    `requires_openai_auth = ${requiresLogin}`,
+    // codex tries a stream again, five times, and by default the request in each of these, five times: 30 requests in a
+    // row to an endpoint that says 500.
+    'request_max_retries = 0',
+    'supports_websockets = false'
+  ])
 }
 
 function renderCommandEnvironment({ mark, commandPath }: CodexConfigOptions): string[] {

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { ConfigInvalid, ShuttingDown } from '../../errors.ts'
+import type { ModelGrant } from '../broker/process-tokens.ts'
 import type { LaunchedProcess, Launcher, LaunchSpec } from '../isolation/launcher.ts'
 import { makeDirectory } from '../isolation/make-directory.ts'
 import { startOrphanGuard } from '../isolation/orphan-guard.ts'
@@ -36,8 +37,11 @@ export interface PoolOptions extends DirectoryRoots {
   launcher: Launcher
   provider: ModelProvider
   model?: string
-  /** Reaches codex by account/login/start only: never a file, never a variable. */
-  apiKey?: string
+  /**
+   * A token for the model endpoint, revoked when its process is gone. It reaches codex by account/login/start only:
+   * never a file, never a variable. Without it codex sends none.
+   */
+  grantModel?(userId: string): ModelGrant
   gatewayEnv: Readonly<Record<string, string | undefined>>
   /** How long the handshake may take; default 20 s. */
   startTimeoutMs?: number
@@ -152,9 +156,11 @@ export class ProcessPool {
     const mark = this.#newMark()
     await Promise.all([this.#writeConfig(directories, mark), writePromptRules(directories.codexHome)])
     if (signal?.aborted) throw new ShuttingDown()
+    let grant: ModelGrant | undefined
     const process = await this.#spawn(directories, mark, {
       ...handlers,
       onExit: (exit) => {
+        grant?.revoke()
         signal?.removeEventListener('abort', stop)
         handlers.onRelease()
         handlers.onExit(exit)
@@ -164,7 +170,8 @@ export class ProcessPool {
     signal?.addEventListener('abort', stop)
     if (signal?.aborted) stop()
     await this.#initialize(process)
-    await this.#login(process)
+    grant = this.#options.grantModel?.(userId)
+    if (grant) await this.#login(process, grant)
     this.#template.restockSoon()
     return process
   }
@@ -203,12 +210,12 @@ export class ProcessPool {
     }
   }
 
-  async #login(process: CodexProcess): Promise<void> {
-    const { apiKey } = this.#options
-    if (apiKey === undefined) return
+  async #login(process: CodexProcess, { token, revoke }: ModelGrant): Promise<void> {
     try {
-      await process.request('account/login/start', { type: 'apiKey', apiKey }, LOGIN_TIMEOUT_MS)
+      await process.request('account/login/start', { type: 'apiKey', apiKey: token }, LOGIN_TIMEOUT_MS)
     } catch (error) {
+      // Here, too: a process that ended before its token was made has told of its end already.
+      revoke()
       await process.stop()
       throw error
     }

@@ -1,7 +1,15 @@
 import type { JsonObject } from '../json.ts'
 
-/** Notifications that codex sends a client once, behind its `initialize`. */
-const GREETINGS = new Set(['configWarning', 'remoteControl/status/changed'])
+/**
+ * `greeting`: codex sends it a client once, behind its `initialize`. `own`: it follows the gateway's own login, which is
+ * no client's business.
+ */
+const NOTICES = new Map<string, 'greeting' | 'own'>([
+  ['configWarning', 'greeting'],
+  ['remoteControl/status/changed', 'greeting'],
+  ['account/login/completed', 'own'],
+  ['account/updated', 'own']
+])
 const MAX_NOTICES = 16
 
 /** codex's answer to the handshake, and what it said with it. */
@@ -12,7 +20,7 @@ export interface Handshake {
 }
 
 export function greetsClients(method: string): boolean {
-  return GREETINGS.has(method)
+  return NOTICES.get(method) === 'greeting'
 }
 
 /** What the process has told the gateway at its start, and every client that comes later has to hear too. */
@@ -23,8 +31,13 @@ export class ProcessNotices {
     return this.#lines
   }
 
-  note(line: Buffer): void {
-    if (this.#lines.length < MAX_NOTICES) this.#lines.push(Buffer.from(line))
+  /** Keeps a greeting for clients to come. Returns whether those that are there get the line. */
+  passes(method: string, bytes: Buffer, start: number, end: number): boolean {
+    const kind = NOTICES.get(method)
+    if (kind === 'greeting' && this.#lines.length < MAX_NOTICES) {
+      this.#lines.push(Buffer.from(bytes.subarray(start, end)))
+    }
+    return kind !== 'own'
   }
 
   clear(): void {

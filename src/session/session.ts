@@ -13,7 +13,7 @@ import type { ClientSink, ResumeFrom, SessionClient } from './client.ts'
 import { refuseNewWork } from './closing.ts'
 import { CodexCalls, type RequestWatch } from './codex-calls.ts'
 import { ProcessKeeper } from './process-keeper.ts'
-import { greetsClients, type Handshake, ProcessNotices } from './process-notices.ts'
+import { type Handshake, ProcessNotices } from './process-notices.ts'
 import type { SessionOptions } from './session-options.ts'
 import { readsMethod, ThreadTracker } from './thread-tracker.ts'
 import { interruptTurns, recoverTurns, type TurnEnd } from './turn-recovery.ts'
@@ -69,7 +69,7 @@ export class Session {
       start: (handlers, signal) => options.startProcess(this.userId, handlers, signal),
       onNotification: (method, bytes, start, end) => {
         if (readsMethod(method)) this.#tracker.onNotification(method, bytes.subarray(start, end))
-        else if (greetsClients(method)) this.#notices.note(bytes.subarray(start, end))
+        else if (!this.#notices.passes(method, bytes, start, end)) return
         this.#broadcast.append('event', bytes, start, end)
       },
       onRequest: (call) => this.#desk.onServerRequest(call, this.#tracker),

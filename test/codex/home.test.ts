@@ -11,7 +11,7 @@ import { HomeTemplate } from '../../src/codex/home-template.ts'
 fc.configureGlobal({ seed: 20_260_730 })
 
 const options: CodexConfigOptions = {
-  provider: { kind: 'openai' },
+  provider: { baseUrl: 'http://127.0.0.1:1/v1', requiresLogin: true },
   workspace: '/w/one',
   mark: 'u1.m',
   commandPath: '/usr/bin:/bin'
@@ -46,12 +46,19 @@ t.test('config.toml says what the gateway counts on', async (t) => {
     projects: { '/w/one': { trust_level: 'untrusted' } },
     features: { plugins: false, apps: false, shell_snapshot: false, memories: false, hooks: false }
   })
-  t.notOk('model' in parsed() || 'model_provider' in parsed())
-  const custom = { kind: 'custom', baseUrl: 'http://127.0.0.1:1/v1', requiresLogin: true } as const
-  t.match(parsed({ provider: custom, model: 'm' }), {
+  t.notOk('model' in parsed())
+  t.match(parsed({ model: 'm' }), {
     model: 'm',
     model_provider: 'gateway',
-    model_providers: { gateway: { base_url: custom.baseUrl, wire_api: 'responses', requires_openai_auth: true } }
+    model_providers: {
+      gateway: {
+        base_url: options.provider.baseUrl,
+        wire_api: 'responses',
+        requires_openai_auth: true,
+        request_max_retries: 0,
+        supports_websockets: false
+      }
+    }
   })
 })
 

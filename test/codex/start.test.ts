@@ -67,7 +67,7 @@ async function startPool(
     clientVersion: '0',
     maxProcesses: 2,
     launcher,
-    provider: { kind: 'custom', baseUrl, requiresLogin: false },
+    provider: { baseUrl, requiresLogin: false },
     model: 'gpt-5.5',
     gatewayEnv: { PATH: path },
     startTimeoutMs: START_TIMEOUT_MS

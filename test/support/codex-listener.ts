@@ -1,7 +1,8 @@
 import { spawn } from 'node:child_process'
-import { once } from 'node:events'
+import { on, once } from 'node:events'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
+import { WebSocket } from 'ws'
 import { writeCodexConfig } from '../../src/codex/config-file.ts'
 import { codexEnvironment, DEFAULT_PATH } from '../../src/codex/environment.ts'
 import { writePromptRules } from '../../src/codex/prompt-rules.ts'
@@ -33,7 +34,7 @@ export async function startCodexListener(
   const directories = await prepareUserDirectories({ dataDir: root, workspaceRoot: join(root, 'workspaces') }, 'direct')
   const commandPath = process.env.PATH ?? DEFAULT_PATH
   await writeCodexConfig(directories.codexHome, {
-    provider: { kind: 'custom', baseUrl: modelBaseUrl, requiresLogin: false },
+    provider: { baseUrl: modelBaseUrl, requiresLogin: true },
     model,
     workspace: directories.workspace,
     mark: 'direct',
@@ -60,7 +61,23 @@ export async function startCodexListener(
       () => false
     )
   })
+  await logIn(address)
   return { address, directories }
+}
+
+/** As the gateway does: what codex says of the account is the same then. */
+async function logIn(address: string): Promise<void> {
+  const socket = new WebSocket(`ws://${address}`)
+  await once(socket, 'open')
+  const call = async (id: number, method: string, params: object) => {
+    socket.send(JSON.stringify({ id, method, params }))
+    for await (const [data] of on(socket, 'message')) if (JSON.parse(String(data)).id === id) return
+  }
+  await call(1, 'initialize', { clientInfo: { name: 'login', title: 'Login', version: '1' } })
+  socket.send('{"method":"initialized"}')
+  await call(2, 'account/login/start', { type: 'apiKey', apiKey: 'ccp_for_the_listener' })
+  socket.close()
+  await once(socket, 'close')
 }
 
 /** codex takes no port 0: one that was free a moment ago. */
