@@ -22,6 +22,8 @@ const ANSWERED = 16
 /** One way to a codex of its own, and a model of its own. */
 interface Side {
   model: ScriptedModel
+  /** The model's address as codex has it. */
+  modelUrl: string
   directories: UserDirectories
   open(): Promise<NativeClient>
 }
@@ -29,7 +31,7 @@ interface Side {
 async function startDirect(t: Test): Promise<Side> {
   const model = await startScriptedModel(t)
   const { address, directories } = await startCodexListener(t, model.baseUrl, MODEL, await codexWith(t, SETTINGS))
-  return { model, directories, open: () => NativeClient.open(t, `ws://${address}/`) }
+  return { model, modelUrl: model.baseUrl, directories, open: () => NativeClient.open(t, `ws://${address}/`) }
 }
 
 async function startOurs(t: Test): Promise<Side> {
@@ -39,14 +41,15 @@ async function startOurs(t: Test): Promise<Side> {
   const { app, address } = await startGateway(t, variables)
   const headers = await bearer('alice', { roles: ['admin'] })
   const directories = await app.pool.prepareDirectories('alice')
-  return { model, directories, open: () => NativeClient.open(t, `ws://${address}/`, { headers }) }
+  const { baseUrl: modelUrl } = app.broker
+  return { model, modelUrl, directories, open: () => NativeClient.open(t, `ws://${address}/`, { headers }) }
 }
 
-async function record(t: Test, { model, directories, open }: Side): Promise<Recording> {
+async function record(t: Test, { model, modelUrl, directories, open }: Side): Promise<Recording> {
   const [client, outside] = [await open(), await scratchDirectory(t)]
   const exchange = new Exchange({ client, model, outside })
   await exchange.run()
-  return { calls: exchange.calls, received: client.received, places: { ...directories, outside, model: model.baseUrl } }
+  return { calls: exchange.calls, received: client.received, places: { ...directories, outside, model: modelUrl } }
 }
 
 const LIST = '"method":"thread/loaded/list","params":{}'
