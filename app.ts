@@ -17,6 +17,7 @@ import { createLogger } from './plugins/external/logger.ts'
 import redis from './plugins/external/redis.ts'
 import swagger from './plugins/external/swagger.ts'
 import websocket from './plugins/external/websocket.ts'
+import isolation from './plugins/isolation.ts'
 import journal from './plugins/journal.ts'
 import origin from './plugins/origin.ts'
 import policy from './plugins/policy.ts'
@@ -48,7 +49,6 @@ import { EventPageSchema } from './schemas/events.ts'
 import { PolicyEvaluateResultSchema, PolicyViewSchema } from './schemas/policy.ts'
 import { HealthSchema, ReadySchema, TicketSchema } from './schemas/service.ts'
 import { EmptySchema, ThreadListSchema, ThreadSchema, TurnSchema } from './schemas/threads.ts'
-import { noneLauncher } from './src/isolation/none-launcher.ts'
 
 const VERSION = readVersion()
 const MAX_BODY_BYTES = 16 * 1024 * 1024
@@ -120,6 +120,14 @@ export async function buildApp(config: Config, options: AppOptions): Promise<Fas
   app.register(store, { dataDir })
   app.register(journal, config.journal)
   app.register(audit, { dataDir, key: config.auditKey })
+  app.register(isolation, {
+    dataDir,
+    workspaceRoot,
+    codexBin: config.codexBin,
+    isProduction: config.isProduction,
+    gatewayEnv: options.env,
+    ...config.isolation
+  })
   app.register(policy, {
     file: config.policyFile,
     timeoutMs: config.approval.timeoutMs,
@@ -135,10 +143,8 @@ export async function buildApp(config: Config, options: AppOptions): Promise<Fas
   app.register(pool, (parent: FastifyInstance) => ({
     dataDir,
     workspaceRoot,
-    codexBin: config.codexBin,
     clientVersion: VERSION,
     maxProcesses: config.maxProcesses,
-    launcher: noneLauncher,
     startTimeoutMs: Math.min(config.requestTimeoutMs, MAX_START_MS),
     gatewayEnv: options.env,
     provider: { baseUrl: parent.broker.baseUrl, requiresLogin: true },

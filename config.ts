@@ -44,10 +44,11 @@ export const EnvironmentSchema = Type.Object({
   REDIS_URL: optional('Redis for session state; unset: an embedded store under DATA_DIR'),
   CODEX_BIN: optional('codex binary (path, or name on PATH); default the pinned dependency'),
   ISOLATION: choice(
-    ['auto', 'none'],
+    ['auto', 'bubblewrap', 'none'],
     'auto',
-    'How users’ processes are kept apart; `auto`: the best available (today none)'
+    'How users’ processes are kept apart; `auto`: bubblewrap where it passes its test at boot, else none, which NODE_ENV=production refuses; `none`: not at all'
   ),
+  ISOLATION_READABLE: optional('Further host paths that isolated processes may read, separated by colons'),
   POLICY_FILE: optional('Approval policy (JSON); unset: the built-in policy'),
   APPROVAL_TIMEOUT_MS: milliseconds('How long an approval waits for an answer', 300_000, 1_000),
   APPROVAL_MAX_MS: milliseconds('How long it may wait at most, extensions included', 3_600_000, 1_000),
@@ -83,7 +84,7 @@ export const EnvironmentSchema = Type.Object({
   PUBLIC_URL: optional('Where people reach this gateway, for links in webhooks; unset: tokens without links'),
   AUDIT_KEY: optional('Key that signs the audit log’s checkpoints'),
   LOG_LEVEL: choice(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'], 'info', 'pino level'),
-  NODE_ENV: optional('`production` refuses demo mode')
+  NODE_ENV: optional('`production` refuses demo mode, and ISOLATION=auto where nothing isolates')
 })
 type Environment = Static<typeof EnvironmentSchema>
 
@@ -105,6 +106,8 @@ export interface Config {
   model: { mode: 'demo' | 'openai' | 'custom'; baseUrl?: string; apiKey?: string; name?: string; timeoutMs: number }
   redisUrl: string | undefined
   codexBin: string | undefined
+  isolation: { mode: 'auto' | 'bubblewrap' | 'none'; readablePaths: string[] }
+  isProduction: boolean
   policyFile: string | undefined
   approval: { timeoutMs: number; maxMs: number; mode: 'on-request' | 'strict' }
   maxProcesses: number
@@ -139,6 +142,8 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>): C
     model,
     redisUrl: vars.REDIS_URL,
     codexBin: vars.CODEX_BIN,
+    isolation: { mode: vars.ISOLATION, readablePaths: readReadable(vars) },
+    isProduction: vars.NODE_ENV === 'production',
     policyFile: vars.POLICY_FILE,
     approval: { timeoutMs: vars.APPROVAL_TIMEOUT_MS, maxMs: vars.APPROVAL_MAX_MS, mode: vars.APPROVAL_MODE },
     maxProcesses: vars.MAX_PROCESSES ?? defaultMaxProcesses(),
@@ -208,6 +213,13 @@ function readModel(vars: Environment): Config['model'] {
     ...(apiKey === undefined ? {} : { apiKey }),
     ...(name === undefined ? {} : { name })
   }
+}
+
+function readReadable({ ISOLATION_READABLE: text = '' }: Environment): string[] {
+  const paths = text.split(':').filter((path) => path !== '')
+  const wrong = paths.find((path) => !path.startsWith('/') || resolve(path) !== path || path === '/')
+  if (wrong !== undefined) throw new ConfigInvalid(`ISOLATION_READABLE: "${wrong}" is not a plain absolute path`)
+  return paths
 }
 
 function readWebhook({ WEBHOOK_URL: url, WEBHOOK_SECRET: secret }: Environment): Config['webhook'] {

@@ -53,6 +53,13 @@ export const FileProtected = createError(
   403
 )
 
+// --- Isolation -------------------------------------------------------------------------------------------------------
+export const IsolationUnavailable = createError(
+  'CC_ISOLATION_UNAVAILABLE',
+  'The users of this host cannot be kept apart: %s. docs/DEPLOY.md says what bubblewrap needs; ISOLATION=none does without',
+  500
+)
+
 // --- Pool and process ------------------------------------------------------------------------------------------------
 export const PoolFull = createError('CC_POOL_FULL', 'All %d codex processes are in use; retry later', 503)
 export const ProcessExited = createError(

@@ -65,6 +65,7 @@ function announce(app: FastifyInstance, { model, auth, dataDir }: Config): void 
     app.log.warn('DEMO MODE: a scripted model answers, no AI. Set OPENAI_API_KEY or MODEL_BASE_URL for a real one')
   if (auth.mode === 'development')
     app.log.warn('DEVELOPMENT MODE: no auth, callers say who they are; loopback only. Set JWT_SECRET or JWT_JWKS_URL')
-  if (!app.pool.launcher.isolates)
-    app.log.warn('NO OS ISOLATION: agents of one host can read each other’s files and the gateway’s data')
+  if (app.pool.launcher.isolates)
+    app.log.warn('NETWORK SHARED: commands that are let out of codex’s sandbox reach this host’s loopback and network')
+  else app.log.warn('NO OS ISOLATION: agents of one host can read each other’s files and the gateway’s data')
 }

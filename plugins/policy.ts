@@ -3,12 +3,13 @@ import type { Identity } from '../schemas/identity.ts'
 import type { PolicyEvaluateBody, PolicyEvaluateResult, PolicyFile, PolicyView } from '../schemas/policy.ts'
 import { decide } from '../src/approvals/decide.ts'
 import { FileWatch } from '../src/approvals/file-watch.ts'
-import { hostFiles } from '../src/approvals/host-files.ts'
+import { createFileView } from '../src/approvals/host-files.ts'
 import type { PolicyVerdict } from '../src/approvals/ledger-entry.ts'
 import { PolicyBook } from '../src/approvals/policy-book.ts'
 import { type PolicyRequest, requestFromEvaluate, requestFromQuestion } from '../src/approvals/request.ts'
 import { mayApproveFor, type Rules } from '../src/approvals/rules.ts'
 import type { Question } from '../src/codex/server-requests.ts'
+import type { SessionOwner } from '../src/session/session-options.ts'
 
 export interface PolicyOptions {
   /** POLICY_FILE; undefined: the built-in policy. */
@@ -16,15 +17,15 @@ export interface PolicyOptions {
   /** Used where the policy file says nothing. */
   timeoutMs: number
   maxMs: number
-  /** Directories of the gateway that are never in scope, whatever the policy lists. */
+  /** Directories of the gateway, on the host, that are never in scope, whatever the policy lists. */
   protectedRoots: readonly string[]
 }
 
 export interface PolicyDesk {
-  /** What the user's policy says to a question of codex, and how long it may wait. `workspace`: as codex sees it. */
-  decide(question: Question, userId: string, workspace: string): Promise<PolicyVerdict>
+  /** What the user's policy says to a question of codex, and how long it may wait. Paths are as codex sees them. */
+  decide(question: Question, session: SessionOwner): Promise<PolicyVerdict>
   /** The same for a question that nobody asked; nothing happens. */
-  evaluate(body: PolicyEvaluateBody, userId: string, workspace: string): Promise<PolicyEvaluateResult>
+  evaluate(body: PolicyEvaluateBody, session: SessionOwner): Promise<PolicyEvaluateResult>
   /** Whether the policy lets `actor` decide the approvals of `userId`. */
   mayApprove(actor: Identity, userId: string): Promise<boolean>
   view(userId: string): Promise<PolicyView>
@@ -67,8 +68,13 @@ export default fp<PolicyOptions>(
     }
     fastify.log.info({ policyVersion: book.base.version, file }, 'approval policy loaded')
 
-    const judge = (request: PolicyRequest, rules: Rules) =>
-      decide(request, rules, { ...hostFiles, now: Date.now(), protectedRoots })
+    const judge = (request: PolicyRequest, rules: Rules, { directories, view }: SessionOwner) =>
+      decide(request, rules, {
+        ...createFileView(fastify.launcher.mounts(directories)),
+        now: Date.now(),
+        // Inside a box there is nothing of the gateway's, and its paths may mean something else.
+        protectedRoots: fastify.launcher.isolates ? [view.codexHome, view.home] : protectedRoots
+      })
     const view = async (userId: string, rules: Rules): Promise<PolicyView> => ({
       policy: rules.policy,
       userLayer: await book.userLayer(userId),
@@ -76,17 +82,19 @@ export default fp<PolicyOptions>(
     })
 
     fastify.decorate('policy', {
-      async decide(question, userId, workspace) {
-        const rules = await book.rulesFor(userId)
+      async decide(question, session) {
+        const rules = await book.rulesFor(session.userId)
         const { timeoutMs: ownTimeoutMs, defaultAction } = rules.policy
         return {
-          ...judge(requestFromQuestion(question, workspace), rules),
+          ...judge(requestFromQuestion(question, session.view.workspace), rules, session),
           policyVersion: rules.version,
           times: { timeoutMs: ownTimeoutMs, maxMs, defaultAction }
         }
       },
-      async evaluate(body, userId, workspace) {
-        return { ...judge(requestFromEvaluate(body, workspace), await book.rulesFor(userId)), workspace }
+      async evaluate(body, session) {
+        const { workspace } = session.view
+        const rules = await book.rulesFor(session.userId)
+        return { ...judge(requestFromEvaluate(body, workspace), rules, session), workspace }
       },
       async mayApprove({ actorId, roles }, userId) {
         const { policy } = await book.rulesFor(userId)
@@ -96,5 +104,5 @@ export default fp<PolicyOptions>(
       setUserLayer: async (userId, layer, record) => view(userId, await book.setUserLayer(userId, layer, record))
     })
   },
-  { name: 'policy', dependencies: ['store'] }
+  { name: 'policy', dependencies: ['isolation', 'store'] }
 )

@@ -1,12 +1,8 @@
 import fp from 'fastify-plugin'
-import { locateCodexBinary } from '../src/codex/binary.ts'
 import { ProcessPool, type PoolOptions as ProcessPoolOptions } from '../src/codex/pool.ts'
 import { readCodexVersion, TESTED_CODEX_VERSION } from '../src/codex/version.ts'
 
-export interface PoolOptions extends Omit<ProcessPoolOptions, 'binary' | 'codexVersion' | 'onGuardLost'> {
-  /** CODEX_BIN; undefined: the pinned dependency. */
-  codexBin: string | undefined
-}
+export type PoolOptions = Omit<ProcessPoolOptions, 'binary' | 'codexVersion' | 'launcher' | 'onGuardLost'>
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -16,8 +12,8 @@ declare module 'fastify' {
 
 /** Supervised `codex app-server` processes, at most one per user. */
 export default fp<PoolOptions>(
-  async function poolPlugin(fastify, { codexBin, ...options }) {
-    const binary = locateCodexBinary(codexBin, options.gatewayEnv.PATH)
+  async function poolPlugin(fastify, options) {
+    const { codexBinary: binary, launcher } = fastify
     const codexVersion = await readCodexVersion(binary)
     if (codexVersion !== TESTED_CODEX_VERSION) {
       fastify.log.warn(
@@ -28,7 +24,7 @@ export default fp<PoolOptions>(
     const onGuardLost = (reason: string) => {
       fastify.log.error({ reason }, 'the orphan guard is gone: a killed gateway may leave commands behind')
     }
-    const pool = new ProcessPool({ ...options, binary, codexVersion, onGuardLost })
+    const pool = new ProcessPool({ ...options, binary, launcher, codexVersion, onGuardLost })
     const leftovers = await pool.prepare()
     if (leftovers > 0) fastify.log.warn({ leftovers }, 'ended processes that an earlier gateway left behind')
     // Not awaited: until the template is there, a new user's start is only slower.
@@ -42,5 +38,5 @@ export default fp<PoolOptions>(
       await warmUp
     })
   },
-  { name: 'pool', dependencies: ['audit', 'broker'] }
+  { name: 'pool', dependencies: ['audit', 'broker', 'isolation'] }
 )

@@ -33,7 +33,7 @@ export default fp<SessionsOptions>(
       availableMemoryBytes,
       forgetAfterMs: FORGET_AFTER_MS,
       openJournal: (userId, onPressure) => SessionJournal.open({ userId, writer, onPressure }),
-      decide: (question, { userId, view }) => policy.decide(question, userId, view.workspace),
+      decide: (question, session) => policy.decide(question, session),
       record: async (settlement: Settlement, session) => {
         await audit.append(settlementEntry(settlement, session.userId))
       },

@@ -65,8 +65,7 @@ const policyRoutes: FastifyPluginAsyncTypebox = async (fastify) => {
       }
     },
     async ({ identity, body }) => {
-      const { view } = await sessions.open(identity.userId)
-      return policy.evaluate(body, identity.userId, view.workspace)
+      return policy.evaluate(body, await sessions.open(identity.userId))
     }
   )
 }

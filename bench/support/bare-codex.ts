@@ -35,7 +35,12 @@ export class BareCodexHome {
 
   /** Makes the home under `base`. */
   static async create(base: string, baseUrl: string, profile: Profile = 'tuned'): Promise<BareCodexHome> {
-    const directories = { codexHome: join(base, 'codex'), home: join(base, 'home'), workspace: join(base, 'workspace') }
+    const directories = {
+      codexHome: join(base, 'codex'),
+      home: join(base, 'home'),
+      workspace: join(base, 'workspace'),
+      temporary: join(base, 'tmp')
+    }
     for (const directory of Object.values(directories)) mkdirSync(directory, { recursive: true, mode: 0o700 })
     if (profile === 'default') {
       const provider = `[model_providers.bench]\nname = "bench"\nbase_url = "${baseUrl}"\nwire_api = "responses"\n`

@@ -34,6 +34,7 @@ export async function startGateway(
     [],
     {
       LOG_LEVEL: 'error',
+      ISOLATION: 'none',
       MODEL,
       MODEL_BASE_URL: 'http://127.0.0.1:1/v1',
       HEARTBEAT_MS: NEVER_MS,

@@ -1,13 +1,8 @@
 import { lstatSync, readdirSync, readFileSync, readlinkSync, type Stats, statSync } from 'node:fs'
 import { posix } from 'node:path'
+import type { Mount } from '../isolation/mounts.ts'
 import type { FileView, RepositoryState } from './context.ts'
 import { configProblem } from './git-config.ts'
-
-/** One directory of codex's file system. `host: null`: codex has it, the gateway cannot look into it. */
-export interface Mount {
-  readonly at: string
-  readonly host: string | null
-}
 
 const MAX_LINKS = 40
 const MAX_CONFIG_BYTES = 256 * 1024

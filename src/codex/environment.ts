@@ -7,7 +7,7 @@ const PASSED_ON = ['LANG', 'LC_ALL', 'LC_CTYPE', 'TZ', 'SSL_CERT_FILE', 'SSL_CER
 export const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 
 export interface CodexEnvironmentOptions {
-  directories: UserDirectories
+  directories: Pick<UserDirectories, 'codexHome' | 'home'>
   /** Identifies the process and everything it starts (see isolation/process-tree.ts). */
   mark: string
   /** A directory that comes first on codex's own PATH (not on that of the commands it runs). */

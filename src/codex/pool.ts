@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { ConfigInvalid, ShuttingDown } from '../../errors.ts'
 import type { ModelGrant } from '../broker/process-tokens.ts'
-import type { LaunchedProcess, Launcher, LaunchSpec } from '../isolation/launcher.ts'
+import type { LaunchedProcess, Launcher, LaunchSpec, PrepareSpec } from '../isolation/launcher.ts'
 import { makeDirectory } from '../isolation/make-directory.ts'
 import { startOrphanGuard } from '../isolation/orphan-guard.ts'
 import { killMarked } from '../isolation/process-tree.ts'
@@ -103,11 +103,13 @@ export class ProcessPool {
   /** Makes the template home that new users' homes are copied from; without it a first start is only slower. */
   warmUp(): Promise<void> {
     return this.#template.prepare(async (codexHome) => {
+      const scratch = join(codexHome, 'tmp')
+      await makeDirectory(scratch)
       const silent = { onNotification() {}, onRequest() {}, onBatchEnd() {}, onGarbage() {}, onExit() {} }
-      const directories = { codexHome, home: codexHome, workspace: codexHome }
+      const directories = { codexHome, home: scratch, workspace: scratch, temporary: scratch }
       const mark = this.#newMark()
       await this.#writeConfig(directories, mark)
-      const process = await this.#spawn(directories, mark, silent)
+      const process = await this.#spawn({ directories, fillsHome: true }, mark, silent)
       await this.#initialize(process).finally(() => process.stop())
     })
   }
@@ -157,7 +159,7 @@ export class ProcessPool {
     await Promise.all([this.#writeConfig(directories, mark), writePromptRules(directories.codexHome)])
     if (signal?.aborted) throw new ShuttingDown()
     let grant: ModelGrant | undefined
-    const process = await this.#spawn(directories, mark, {
+    const process = await this.#spawn({ directories }, mark, {
       ...handlers,
       onExit: (exit) => {
         grant?.revoke()
@@ -181,11 +183,13 @@ export class ProcessPool {
     return process.initialize(clientVersion, startTimeoutMs)
   }
 
-  async #spawn(directories: UserDirectories, mark: string, handlers: ProcessHandlers): Promise<CodexProcess> {
+  async #spawn(spec: PrepareSpec, mark: string, handlers: ProcessHandlers): Promise<CodexProcess> {
     const { binary, launcher, gatewayEnv } = this.#options
-    const view = launcher.view(directories)
-    const env = codexEnvironment({ directories: view, mark, shimDirectory: this.#shimDirectory, gatewayEnv })
-    const [child, output] = await this.#launch({ argv: [binary, 'app-server'], env, directories })
+    await launcher.prepare(spec)
+    const directories = launcher.view(spec.directories)
+    const shimDirectory = launcher.inside(this.#shimDirectory)
+    const env = codexEnvironment({ directories, mark, shimDirectory, gatewayEnv })
+    const [child, output] = await this.#launch({ argv: [launcher.inside(binary), 'app-server'], env, ...spec })
     const process = new CodexProcess(child, output, mark, handlers)
     this.#processes.add(process)
     // With all that it left behind: a close in between has to wait for that, too.

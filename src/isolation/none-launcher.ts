@@ -5,6 +5,7 @@ import type { Launcher } from './launcher.ts'
 export const noneLauncher: Launcher = {
   name: 'none',
   isolates: false,
+  prepare: async () => {},
   launch({ argv: [program, ...args], env, directories, stdout }) {
     // A process group of its own, so that a signal for it reaches the children that stayed in it.
     const options = { cwd: directories.workspace, env, detached: true }
@@ -12,5 +13,7 @@ export const noneLauncher: Launcher = {
       ? spawn(program, args, { ...options, stdio: ['pipe', 'pipe', 'pipe'] })
       : spawn(program, args, { ...options, stdio: ['pipe', stdout, 'pipe'] })
   },
-  view: (directories) => directories
+  view: (directories) => directories,
+  inside: (hostPath) => hostPath,
+  mounts: () => [{ at: '/', host: '/' }]
 }

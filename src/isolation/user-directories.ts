@@ -11,6 +11,8 @@ export interface UserDirectories {
   /** `HOME` of the user's codex process; apart from the workspace, so that an agent cannot plant shell profiles. */
   home: string
   workspace: string
+  /** The /tmp of the user's processes, under a launcher that gives them one. */
+  temporary: string
 }
 
 export interface DirectoryRoots {
@@ -27,17 +29,24 @@ export function userKey(userId: string): string {
 export async function prepareUserDirectories(roots: DirectoryRoots, userId: string): Promise<UserDirectories> {
   const key = userKey(userId)
   const base = join(roots.dataDir, 'homes', key)
-  const made = { codexHome: join(base, 'codex'), home: join(base, 'home'), workspace: join(roots.workspaceRoot, key) }
+  const made = {
+    codexHome: join(base, 'codex'),
+    home: join(base, 'home'),
+    workspace: join(roots.workspaceRoot, key),
+    temporary: join(base, 'tmp')
+  }
   await Promise.all([
     // codex watches /etc or $HOME more widely when the skills directory is missing, and then wakes for every change.
     mkdir(join(made.home, '.agents', 'skills'), { recursive: true, mode: PRIVATE_MODE }),
     mkdir(made.codexHome, { recursive: true, mode: PRIVATE_MODE }),
-    mkdir(made.workspace, { recursive: true, mode: PRIVATE_MODE })
+    mkdir(made.workspace, { recursive: true, mode: PRIVATE_MODE }),
+    mkdir(made.temporary, { recursive: true, mode: PRIVATE_MODE })
   ])
-  const [codexHome, home, workspace] = await Promise.all([
+  const [codexHome, home, workspace, temporary] = await Promise.all([
     realpath(made.codexHome),
     realpath(made.home),
-    realpath(made.workspace)
+    realpath(made.workspace),
+    realpath(made.temporary)
   ])
-  return { codexHome, home, workspace }
+  return { codexHome, home, workspace, temporary }
 }

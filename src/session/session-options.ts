@@ -9,10 +9,11 @@ import type { UserDirectories } from '../isolation/user-directories.ts'
 import type { SessionJournal } from '../journal/session-journal.ts'
 import type { SessionState, StoredSession } from './session-state.ts'
 
-/** Whose session it is, and its directories as codex sees them. */
+/** Whose session it is, and its directories: on the host, and as codex sees them. */
 export interface SessionOwner {
   readonly userId: string
   readonly view: UserDirectories
+  readonly directories: UserDirectories
 }
 
 export interface SessionLog {

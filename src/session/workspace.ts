@@ -4,6 +4,8 @@ import { OutsideWorkspace } from '../../errors.ts'
 import type { WorkspacePaths } from '../codex/method-guards.ts'
 import type { UserDirectories } from '../isolation/user-directories.ts'
 
+type Root = Pick<UserDirectories, 'workspace'>
+
 /**
  * Confines the paths that clients name to a user's workspace. Relative paths count from the workspace, absolute ones are
  * as codex sees them; what comes back is as codex sees it, symlinks resolved. Both reject with OutsideWorkspace. A
@@ -12,7 +14,7 @@ import type { UserDirectories } from '../isolation/user-directories.ts'
  * @param directories on the host
  * @param view the same as codex sees them
  */
-export function workspacePaths(directories: UserDirectories, view: UserDirectories): WorkspacePaths {
+export function workspacePaths(directories: Root, view: Root): WorkspacePaths {
   const root = directories.workspace
   const resolveWith = (resolve: (hostPath: string, root: string) => Promise<string | undefined>) => {
     return async (path: string) => {

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { resolve } from 'node:path'
-import { scratchDirectory, type Teardown } from './gateway.ts'
+import { scratchDirectory, TEST_ISOLATION, type Teardown } from './gateway.ts'
 import { eventually } from './processes.ts'
 import type { Received } from './ws-client.ts'
 
@@ -20,12 +20,23 @@ export interface GatewayProcess {
 
 type Finished = Pick<GatewayProcess, 'output' | 'exited' | 'child' | 'dataDir'>
 
-/** server.ts as a process of its own; its environment is `variables` and PATH, and nothing else. */
-export async function spawnServer(t: Teardown, variables: Record<string, string> = {}): Promise<Finished> {
+/** Whose process it is; needs root. */
+export interface Account {
+  uid: number
+  gid: number
+}
+
+/** server.ts as a process of its own; its environment is `variables`, ISOLATION and PATH, and nothing else. */
+export async function spawnServer(
+  t: Teardown,
+  variables: Record<string, string> = {},
+  account?: Account
+): Promise<Finished> {
   const dataDir = variables.DATA_DIR ?? (await scratchDirectory(t))
   const child = spawn(process.execPath, ['--import', 'tsx', resolve('server.ts')], {
-    env: { PATH: process.env.PATH, PORT: '0', DATA_DIR: dataDir, ...variables },
-    stdio: ['ignore', 'pipe', 'pipe']
+    env: { PATH: process.env.PATH, PORT: '0', ISOLATION: TEST_ISOLATION, DATA_DIR: dataDir, ...variables },
+    stdio: ['ignore', 'pipe', 'pipe'],
+    ...account
   })
   let text = ''
   child.stdout.setEncoding('utf8').on('data', (chunk: string) => (text += chunk))
@@ -41,9 +52,10 @@ export async function spawnServer(t: Teardown, variables: Record<string, string>
 /** The same, once it listens. Rejects with its output when it ends before. */
 export async function startGatewayProcess(
   t: Teardown,
-  variables: Record<string, string> = {}
+  variables: Record<string, string> = {},
+  account?: Account
 ): Promise<GatewayProcess> {
-  const server = await spawnServer(t, variables)
+  const server = await spawnServer(t, variables, account)
   const listening = /Server listening at http:\/\/([\d.]+:\d+)/
   await eventually('the server listens', BOOT_TIMEOUT_MS, () => {
     if (server.child.exitCode !== null) throw new Error(`the server ended:\n${server.output()}`)

@@ -9,6 +9,9 @@ import { loadConfig } from '../../config.ts'
 /** Scratch space for codex homes and workspaces: not under /tmp, where codex refuses to work fully. */
 const SCRATCH = resolve('.cloud-codex', 'test')
 
+/** Most tests are about other things, and no isolation is fastest; the variable runs them under a launcher. */
+export const TEST_ISOLATION = process.env.TEST_ISOLATION ?? 'none'
+
 /** What a test needs to say when it ends; tap's own test object fits. */
 export interface Teardown {
   teardown(handler: () => unknown): void
@@ -44,7 +47,7 @@ export async function startGateway(
   const { CODEX_BIN, TEST_LOG_LEVEL = 'silent' } = process.env
   const codex = CODEX_BIN === undefined ? {} : { CODEX_BIN }
   const env = { PORT: '0', DATA_DIR: dataDir, LOG_LEVEL: TEST_LOG_LEVEL, ...codex, ...variables }
-  const config = loadConfig(env)
+  const config = loadConfig({ ISOLATION: TEST_ISOLATION, ...env })
   const passedOn = { PATH: process.env.PATH, ...variables }
   const app = await buildApp(config, { env: passedOn, ...(logger === undefined ? {} : { logger }) })
   await app.listen({ host: config.host, port: config.port }).catch(async (error: Error) => {
