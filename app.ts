@@ -17,6 +17,7 @@ import { createLogger } from './plugins/external/logger.ts'
 import redis from './plugins/external/redis.ts'
 import swagger from './plugins/external/swagger.ts'
 import websocket from './plugins/external/websocket.ts'
+import files from './plugins/files/index.ts'
 import isolation from './plugins/isolation.ts'
 import journal from './plugins/journal.ts'
 import origin from './plugins/origin.ts'
@@ -29,6 +30,7 @@ import approvalRoutes from './routes/approvals.ts'
 import auditRoutes from './routes/audit.ts'
 import decideRoutes from './routes/decide.ts'
 import eventRoutes from './routes/events.ts'
+import fileRoutes from './routes/files.ts'
 import healthRoutes from './routes/health.ts'
 import nativeRoutes from './routes/native.ts'
 import policyRoutes from './routes/policy.ts'
@@ -46,6 +48,7 @@ import {
 import { AuditPageSchema, AuditRecordSchema, AuditReportSchema } from './schemas/audit.ts'
 import { ApiErrorSchema } from './schemas/common.ts'
 import { EventPageSchema } from './schemas/events.ts'
+import { FileEntrySchema, FileTreeSchema } from './schemas/files.ts'
 import { PolicyEvaluateResultSchema, PolicyViewSchema } from './schemas/policy.ts'
 import { HealthSchema, ReadySchema, TicketSchema } from './schemas/service.ts'
 import { EmptySchema, ThreadListSchema, ThreadSchema, TurnSchema } from './schemas/threads.ts'
@@ -70,6 +73,8 @@ const RESPONSE_SCHEMAS: readonly TSchema[] = [
   AuditReportSchema,
   EmptySchema,
   EventPageSchema,
+  FileEntrySchema,
+  FileTreeSchema,
   HealthSchema,
   PolicyEvaluateResultSchema,
   PolicyViewSchema,
@@ -161,6 +166,7 @@ export async function buildApp(config: Config, options: AppOptions): Promise<Fas
   app.register(connections)
   app.register(clients, { heartbeatMs: config.heartbeatMs, stallTimeoutMs: config.clientStallTimeoutMs })
   app.register(events)
+  app.register(files, { maxBytes: config.fileMaxBytes, stallTimeoutMs: config.clientStallTimeoutMs })
 
   app.register(healthRoutes, { version: VERSION })
   app.register(decideRoutes)
@@ -174,6 +180,7 @@ export async function buildApp(config: Config, options: AppOptions): Promise<Fas
         for (const routes of [
           threadRoutes,
           eventRoutes,
+          fileRoutes,
           approvalRoutes,
           sessionRuleRoutes,
           policyRoutes,

@@ -75,6 +75,11 @@ export const EnvironmentSchema = Type.Object({
     60_000,
     200
   ),
+  FILE_MAX_BYTES: Type.Integer({
+    description: 'The largest file that PUT /api/files/content takes',
+    default: 100 * MIB,
+    minimum: 1
+  }),
   JOURNAL_MAX_EVENTS: Type.Integer({ description: 'Events kept per user for replay', default: 100_000, minimum: 1 }),
   JOURNAL_MAX_BYTES: Type.Integer({ description: 'The same in bytes', default: 32 * MIB, minimum: 1024 }),
   JOURNAL_MAX_AGE_MS: milliseconds('The same in age', 86_400_000, 1_000),
@@ -118,6 +123,7 @@ export interface Config {
   shutdownTimeoutMs: number
   heartbeatMs: number
   clientStallTimeoutMs: number
+  fileMaxBytes: number
   journal: { maxEvents: number; maxBytes: number; maxAgeMs: number }
   corsOrigins: string[]
   webhook: { url: string; secret: string } | undefined
@@ -154,6 +160,7 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>): C
     shutdownTimeoutMs: vars.SHUTDOWN_TIMEOUT_MS,
     heartbeatMs: vars.HEARTBEAT_MS,
     clientStallTimeoutMs: vars.CLIENT_STALL_TIMEOUT_MS,
+    fileMaxBytes: vars.FILE_MAX_BYTES,
     journal: {
       maxEvents: vars.JOURNAL_MAX_EVENTS,
       maxBytes: vars.JOURNAL_MAX_BYTES,

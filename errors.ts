@@ -47,6 +47,8 @@ export const OutsideWorkspace = createError(
 export const FileNotFound = createError('CC_FILE_NOT_FOUND', '%s', 404)
 export const FileRefused = createError('CC_FILE_REFUSED', '%s', 400)
 export const FileTooLarge = createError('CC_FILE_TOO_LARGE', '%s', 413)
+export const FileChanged = createError('CC_FILE_CHANGED', 'The file is not as %s says; read it again', 412)
+export const RangeUnsatisfiable = createError('CC_RANGE', 'The file has %d bytes; ask for a range in it', 416)
 export const FileProtected = createError(
   'CC_FILE_PROTECTED',
   'Nothing is written to "%s": "%s" holds settings that make programs run others; ask the agent for the change',

@@ -14,3 +14,6 @@ export const sessionErrors = {
   503: error,
   504: error
 }
+
+/** And those of routes about files. */
+export const fileErrors = { ...sessionErrors, 412: error, 413: error, 416: error }

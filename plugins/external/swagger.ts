@@ -27,6 +27,7 @@ export default fp<SwaggerOptions>(
         tags: [
           { name: 'threads', description: 'Threads and turns of the caller' },
           { name: 'approvals', description: 'Questions of codex that wait for a decision' },
+          { name: 'files', description: 'Files of the caller’s workspace' },
           { name: 'policy', description: 'What is decided without asking' },
           { name: 'audit', description: 'The record of decisions' },
           { name: 'service', description: 'Health and access' }
