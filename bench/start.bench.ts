@@ -6,12 +6,16 @@ import { pipedOutput } from '../src/codex/output-socket.ts'
 import { ProcessPool } from '../src/codex/pool.ts'
 import { CodexProcess, type ProcessHandlers } from '../src/codex/process.ts'
 import { readCodexVersion } from '../src/codex/version.ts'
+import { chooseBubblewrap } from '../src/isolation/choose-bubblewrap.ts'
+import type { Launcher } from '../src/isolation/launcher.ts'
 import { noneLauncher } from '../src/isolation/none-launcher.ts'
 import { describeMachine, judge, spread } from './support/figures.ts'
 import { scratchDirectory } from './support/processes.ts'
 
 const ROUNDS = Number(process.env.ROUNDS ?? 15)
 const GOAL = 0.5
+/** In a box, against the same start without one. */
+const BOX_GOAL = 1.3
 const REQUEST_TIMEOUT_MS = 30_000
 /** Nobody listens there: a start must not need the model. */
 const BASE_URL = 'http://127.0.0.1:1/v1'
@@ -55,43 +59,69 @@ function startDefault(round: number): Promise<Start> {
 }
 
 async function startOurs(pool: ProcessPool, userId: string): Promise<Start> {
-  const { workspace } = await pool.prepareDirectories(userId)
-  return measure(workspace, () => pool.start(userId, silent))
+  const directories = await pool.prepareDirectories(userId)
+  return measure(pool.launcher.view(directories).workspace, () => pool.start(userId, silent))
 }
 
-const pool = new ProcessPool({
-  dataDir: join(root, 'data'),
-  workspaceRoot: join(root, 'workspaces'),
-  binary,
-  codexVersion: await readCodexVersion(binary),
-  clientVersion: '0',
-  maxProcesses: 4,
-  launcher: noneLauncher,
-  provider: { baseUrl: BASE_URL, requiresLogin: false },
-  gatewayEnv: { PATH },
-  startTimeoutMs: REQUEST_TIMEOUT_MS
-})
-await pool.prepare()
-await pool.warmUp()
+const codexVersion = await readCodexVersion(binary)
 
-const rounds: Record<'fresh' | 'first' | 'again', Start>[] = []
+async function openPool(dataDir: string, launcher: Launcher): Promise<ProcessPool> {
+  const pool = new ProcessPool({
+    dataDir,
+    workspaceRoot: join(dataDir, 'workspaces'),
+    binary,
+    codexVersion,
+    clientVersion: '0',
+    maxProcesses: 4,
+    launcher,
+    provider: { baseUrl: BASE_URL, requiresLogin: false },
+    gatewayEnv: { PATH },
+    startTimeoutMs: REQUEST_TIMEOUT_MS
+  })
+  await pool.prepare()
+  await pool.warmUp()
+  return pool
+}
+
+const pool = await openPool(join(root, 'data'), noneLauncher)
+const boxData = join(root, 'box')
+mkdirSync(boxData)
+const box = await chooseBubblewrap({
+  binary,
+  dataDir: boxData,
+  workspaceRoot: join(boxData, 'workspaces'),
+  readablePaths: [],
+  gatewayEnv: { PATH }
+})
+if (box.launcher === undefined) throw new Error(`there are no boxes to measure: ${box.problem}`)
+const boxes = await openPool(boxData, box.launcher)
+
+const rounds: Record<'fresh' | 'first' | 'again' | 'boxFirst' | 'boxAgain', Start>[] = []
 for (let n = 0; n <= ROUNDS; n++) {
   // The order changes from round to round, so that a machine that slows down or speeds up favours nobody.
   const early = n % 2 === 0 ? await startDefault(n) : undefined
+  const startBoxes = async () => ({
+    boxFirst: await startOurs(boxes, `user-${n}`),
+    boxAgain: await startOurs(boxes, `user-${n}`)
+  })
+  const earlyBoxes = n % 2 === 0 ? await startBoxes() : undefined
   const first = await startOurs(pool, `user-${n}`)
   const again = await startOurs(pool, `user-${n}`)
+  const inBoxes = earlyBoxes ?? (await startBoxes())
   const fresh = early ?? (await startDefault(n))
   // Somebody who arrives while the copy ahead is being made waits for a copy of his own; that is not measured here.
-  await pool.warmUp()
+  await Promise.all([pool.warmUp(), boxes.warmUp()])
   // The first round only fills the page cache.
-  if (n > 0) rounds.push({ fresh, first, again })
+  if (n > 0) rounds.push({ fresh, first, again, ...inBoxes })
 }
-await pool.close()
+await Promise.all([pool.close(), boxes.close()])
 
 for (const [name, label] of [
   ['fresh', 'default fresh start      '],
   ['first', 'ours, new user           '],
-  ['again', 'ours, returning user     ']
+  ['again', 'ours, returning user     '],
+  ['boxFirst', 'boxed, new user          '],
+  ['boxAgain', 'boxed, returning user    ']
 ] as const) {
   const initialized = rounds.map((round) => round[name].initializedMs)
   const ready = rounds.map((round) => round[name].readyMs)
@@ -106,5 +136,15 @@ judge(
   'thread ready, new user / default',
   rounds.map(({ fresh, first }) => first.readyMs / fresh.readyMs),
   { atMost: GOAL }
+)
+judge(
+  'thread ready, new user, in a box / without',
+  rounds.map(({ first, boxFirst }) => boxFirst.readyMs / first.readyMs),
+  { atMost: BOX_GOAL }
+)
+judge(
+  'thread ready, returning user, in a box / without',
+  rounds.map(({ again, boxAgain }) => boxAgain.readyMs / again.readyMs),
+  { atMost: BOX_GOAL }
 )
 process.exit()
