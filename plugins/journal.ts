@@ -31,9 +31,14 @@ export default fp<JournalBounds>(
       store.expire(Date.now() - bounds.maxAgeMs).catch((error: Error) => {
         log.warn({ err: error }, 'old journals were not removed')
       })
-    let expiring = expire()
+    let expiring: Promise<void> | undefined
+    // Not before all is registered: a second gateway on this directory is refused by its audit log, and must not have
+    // removed anything by then.
+    fastify.addHook('onReady', async () => {
+      expiring = expire()
+    })
     const timer = setInterval(() => {
-      expiring = expiring.then(expire)
+      expiring = (expiring ?? Promise.resolve()).then(expire)
     }, EXPIRE_INTERVAL_MS)
 
     if (fastify.hasDecorator('redis')) {

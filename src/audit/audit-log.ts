@@ -2,47 +2,15 @@ import { mkdir } from 'node:fs/promises'
 import { AuditUnavailable } from '../../errors.ts'
 import type { AuditEntry, AuditFilter, AuditPage, AuditQuery, AuditRecord } from '../../schemas/audit.ts'
 import type { PlacedRecord } from './audit-index.ts'
+import { type AuditLogOptions, DEFAULTS } from './audit-log-options.ts'
 import { AuditReader } from './audit-reader.ts'
 import { CheckpointSchedule, CheckpointWriter } from './checkpoints.ts'
 import { DirectoryLock } from './directory-lock.ts'
-import { FileHeadStore, HeadKeeper, type HeadStore } from './head-store.ts'
+import { FileHeadStore, HeadKeeper } from './head-store.ts'
 import { note, type Opening, prepareOpening } from './opening.ts'
 import { type Head, type PreparedEntry, prepareEntry, sealRecord } from './record.ts'
 import { SegmentWriter } from './segment-writer.ts'
 import { MAX_BATCH_BYTES } from './survey.ts'
-
-export interface AuditLogOptions {
-  /** Signs checkpoints (`AUDIT_KEY`). Without it a rewriting of the whole chain cannot be excluded. */
-  key?: string | undefined
-  /** Where the newest head is kept; default: `head.json` beside the log. */
-  headStore?: HeadStore
-  /** A segment that has reached this size is followed by the next. Default 64 MiB. */
-  segmentBytes?: number
-  /** A checkpoint after this many records. Default 1,000. */
-  checkpointEvery?: number
-  /** A checkpoint this long after a record at the latest. Default 60,000 ms. */
-  checkpointIntervalMs?: number
-  /** After a failed write appends are refused at once for this long, then one tries to recover. Default 1,000 ms. */
-  retryDelayMs?: number
-  /** `close` gives up on a disk that does not answer. Default 3,000 ms. */
-  closeTimeoutMs?: number
-  /** Appends that may wait for the disk; more are refused. Default 10,000. */
-  maxWaiting?: number
-  /** Why a damaged log may be continued; recorded. Without it a damaged log does not open. */
-  acceptDamage?: string | undefined
-  now?: () => number
-  /** Trouble that does not touch the truth of the log: a head, checkpoint or index that could not be written. */
-  onWarning?: (message: string, err: unknown) => void
-}
-
-const DEFAULTS = {
-  segmentBytes: 64 * 1024 * 1024,
-  checkpointEvery: 1_000,
-  checkpointIntervalMs: 60_000,
-  retryDelayMs: 1_000,
-  closeTimeoutMs: 3_000,
-  maxWaiting: 10_000
-}
 
 interface Waiter {
   entry: PreparedEntry
@@ -81,6 +49,7 @@ export class AuditLog {
   #inFlight: Waiter[] = []
   #running: Promise<void> | undefined
   #failure: Failure | undefined
+  #retry: NodeJS.Timeout | undefined
   #closing: Promise<void> | undefined
 
   private constructor(options: typeof DEFAULTS & AuditLogOptions, parts: Parts) {
@@ -159,10 +128,11 @@ export class AuditLog {
     return this.#closing
   }
 
-  async #run(): Promise<void> {
+  /** @param recovers whether the disk is tried even if nobody waits for it */
+  async #run(recovers = false): Promise<void> {
     // One turn of promises later: appends made together share the first write.
     await Promise.resolve()
-    while (this.#queue.length > 0) {
+    for (let isDue = recovers; this.#queue.length > 0 || (isDue && this.#failure); isDue = false) {
       try {
         await this.#commit()
       } catch (err) {
@@ -220,6 +190,7 @@ export class AuditLog {
   }
 
   #refuseAll(err: unknown): void {
+    clearTimeout(this.#retry)
     const reason = err instanceof Error ? err.message : String(err)
     const waiters = [...this.#inFlight, ...this.#queue]
     this.#inFlight = []
@@ -227,10 +198,17 @@ export class AuditLog {
     const refused = (this.#failure?.refused ?? 0) + waiters.filter((waiter) => !waiter.isOwn).length
     this.#failure = { reason, atMs: performance.now(), refused }
     for (const waiter of waiters) waiter.reject(new AuditUnavailable(reason))
+    // Nobody may come to try: a gateway that says it is not ready gets no new clients.
+    if (!this.#closing) this.#retry = setTimeout(() => this.#recover(), this.#options.retryDelayMs).unref()
+  }
+
+  #recover(): void {
+    this.#running ??= this.#run(true)
   }
 
   async #close(): Promise<void> {
     const { closeTimeoutMs } = this.#options
+    clearTimeout(this.#retry)
     let timer: NodeJS.Timeout | undefined
     const deadline = new Promise<'late'>((resolve) => {
       timer = setTimeout(resolve, closeTimeoutMs, 'late')

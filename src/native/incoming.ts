@@ -40,7 +40,7 @@ export function readIncoming(text: string): Incoming {
 /** The id of a message that is not to be parsed, as it is too large; undefined when there is none. */
 export function readIdOnly(text: string): string | undefined {
   const token = topLevelToken(text, 'id')
-  if (token?.startsWith(QUOTE)) return isReadable(token) ? token : undefined
+  if (token?.startsWith(QUOTE)) return textOf(token) === undefined ? undefined : token
   return integerToken(token)
 }
 
@@ -57,15 +57,6 @@ function integerToken(token = ''): string | undefined {
   return value >= MIN_INTEGER && value <= MAX_INTEGER ? token : undefined
 }
 
-function isReadable(token: string): boolean {
-  try {
-    JSON.parse(token)
-    return true
-  } catch {
-    return false
-  }
-}
-
 /** The JSON text of a field of the outermost object, if that is a string or a number; the last one of several. */
 function topLevelToken(text: string, key: string): string | undefined {
   let depth = 0
@@ -77,7 +68,7 @@ function topLevelToken(text: string, key: string): string | undefined {
     if (char === QUOTE) {
       const end = stringEnd(text, at)
       if (isWanted && !isKey) found = text.slice(at, end)
-      else if (depth === 1 && isKey) isWanted = text.slice(at, end) === JSON.stringify(key)
+      else if (depth === 1 && isKey) isWanted = textOf(text.slice(at, end)) === key
       at = end - 1
     } else if (char === '{' || char === '[') {
       depth++
@@ -95,6 +86,15 @@ function topLevelToken(text: string, key: string): string | undefined {
     }
   }
   return found
+}
+
+/** What a string says; it may be written with escapes. Undefined for what is no JSON. */
+function textOf(token: string): string | undefined {
+  try {
+    return JSON.parse(token) as string
+  } catch {
+    return undefined
+  }
 }
 
 /** Where the string that begins at `start` ends. */

@@ -5,6 +5,7 @@ import { AuditLog } from '../../src/audit/audit-log.ts'
 import { listSegments } from '../../src/audit/segments.ts'
 import { verifyAudit } from '../../src/audit/verify.ts'
 import { scratchDirectory } from '../support/gateway.ts'
+import { eventually } from '../support/processes.ts'
 import { type ApprovalRecord, approval, fill, KEY, readRecords, readSegments, startWriter } from './fixtures.ts'
 import { openLog } from './open-log.ts'
 
@@ -112,6 +113,17 @@ t.test('a failed sync refuses its records and all that wait, and the next append
   t.notOk((await seqsById(dir)).has('lost-1'))
   t.same((await verifyAudit(dir, { key: KEY })).findings, [])
   t.equal((await log.query({ type: 'note' })).records.length, 1)
+})
+
+t.test('a log that could not be written recovers although nobody appends', async (t) => {
+  const { dir, log } = await openLog(t, { key: KEY, retryDelayMs: 20 })
+  await failNextSync(dir, async () => {
+    await t.rejects(log.append(approval('lost')))
+    t.match(log.unavailableReason, /EIO/)
+  })
+  await eventually('it takes records again', 5_000, () => log.unavailableReason === undefined)
+  t.match((await log.query({})).records, [{ type: 'note', event: 'writes-refused', message: /^1 records/ }])
+  t.same((await verifyAudit(dir, { key: KEY })).findings, [])
 })
 
 t.test('within the retry delay appends are refused at once, without touching the disk', async (t) => {

@@ -1,5 +1,6 @@
 import type { Test } from 'tap'
-import { AuditLog, type AuditLogOptions } from '../../src/audit/audit-log.ts'
+import { AuditLog } from '../../src/audit/audit-log.ts'
+import type { AuditLogOptions } from '../../src/audit/audit-log-options.ts'
 
 /** A log of the test's own, closed at its end. */
 export async function openLog(t: Test, options: AuditLogOptions = {}): Promise<{ dir: string; log: AuditLog }> {

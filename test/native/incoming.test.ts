@@ -18,6 +18,12 @@ t.test('ids come back as they were sent', (t) => {
   t.end()
 })
 
+t.test('the name of a field may be written with escapes, and the last one of a name counts', (t) => {
+  t.match(readIncoming('{"i\\u0064":77,"method":"m","params":{}}'), { kind: 'request', id: '77' })
+  t.match(readIncoming('{"id":5,"i\\u0064":78,"method":"m","params":{}}'), { kind: 'request', id: '78' })
+  t.end()
+})
+
 t.test('an id inside a string or deeper down is none', (t) => {
   const text =
     '{"method":"m","params":{"text":"\\",\\"id\\":666,","id":667,"list":[1,{"id":668}]},"id":9007199254740995}'
