@@ -37,6 +37,7 @@ import policyRoutes from './routes/policy.ts'
 import sessionRuleRoutes from './routes/session-rules.ts'
 import threadRoutes from './routes/threads.ts'
 import ticketRoutes from './routes/tickets.ts'
+import usageRoutes from './routes/usage.ts'
 import wsRoutes from './routes/ws.ts'
 import {
   ApprovalListSchema,
@@ -52,6 +53,7 @@ import { FileEntrySchema, FileTreeSchema } from './schemas/files.ts'
 import { PolicyEvaluateResultSchema, PolicyViewSchema } from './schemas/policy.ts'
 import { HealthSchema, ReadySchema, TicketSchema } from './schemas/service.ts'
 import { EmptySchema, ThreadListSchema, ThreadSchema, TurnSchema } from './schemas/threads.ts'
+import { UsageSchema } from './schemas/usage.ts'
 
 const VERSION = readVersion()
 const MAX_BODY_BYTES = 16 * 1024 * 1024
@@ -84,7 +86,8 @@ const RESPONSE_SCHEMAS: readonly TSchema[] = [
   ThreadSchema,
   ThreadListSchema,
   TicketSchema,
-  TurnSchema
+  TurnSchema,
+  UsageSchema
 ]
 
 export interface AppOptions {
@@ -143,7 +146,8 @@ export async function buildApp(config: Config, options: AppOptions): Promise<Fas
   app.register(broker, (parent: FastifyInstance) => ({
     upstream: config.model.mode === 'demo' ? parent.demoModel.baseUrl : (config.model.baseUrl ?? OPENAI_BASE_URL),
     apiKey: config.model.apiKey,
-    timeoutMs: config.model.timeoutMs
+    timeoutMs: config.model.timeoutMs,
+    limitsFile: config.limitsFile
   }))
   app.register(pool, (parent: FastifyInstance) => ({
     dataDir,
@@ -185,7 +189,8 @@ export async function buildApp(config: Config, options: AppOptions): Promise<Fas
           sessionRuleRoutes,
           policyRoutes,
           auditRoutes,
-          ticketRoutes
+          ticketRoutes,
+          usageRoutes
         ])
           api.register(routes)
       },

@@ -50,6 +50,7 @@ export const EnvironmentSchema = Type.Object({
   ),
   ISOLATION_READABLE: optional('Further host paths that isolated processes may read, separated by colons'),
   POLICY_FILE: optional('Approval policy (JSON); unset: the built-in policy'),
+  LIMITS_FILE: optional('Prices of models, and what each user may use (JSON); unset: no limits'),
   APPROVAL_TIMEOUT_MS: milliseconds('How long an approval waits for an answer', 300_000, 1_000),
   APPROVAL_MAX_MS: milliseconds('How long it may wait at most, extensions included', 3_600_000, 1_000),
   APPROVAL_MODE: choice(
@@ -114,6 +115,7 @@ export interface Config {
   isolation: { mode: 'auto' | 'bubblewrap' | 'none'; readablePaths: string[] }
   isProduction: boolean
   policyFile: string | undefined
+  limitsFile: string | undefined
   approval: { timeoutMs: number; maxMs: number; mode: 'on-request' | 'strict' }
   maxProcesses: number
   requestTimeoutMs: number
@@ -148,6 +150,7 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>): C
     model,
     redisUrl: vars.REDIS_URL,
     codexBin: vars.CODEX_BIN,
+    limitsFile: vars.LIMITS_FILE,
     isolation: { mode: vars.ISOLATION, readablePaths: readReadable(vars) },
     isProduction: vars.NODE_ENV === 'production',
     policyFile: vars.POLICY_FILE,

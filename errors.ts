@@ -103,6 +103,16 @@ export const ModelTokenInvalid = createError(
 export const ModelPathDenied = createError('CC_MODEL_PATH_DENIED', 'The model endpoint has no %s %s', 404)
 export const ModelKeyRefused = createError('CC_MODEL_KEY_REFUSED', 'The model endpoint refuses the key', 401)
 export const ModelUnreachable = createError('CC_MODEL_UNREACHABLE', 'The model endpoint cannot be asked: %s', 502)
+export const ModelBusy = createError(
+  'CC_MODEL_BUSY',
+  'Too many requests to the model (%s are allowed); retry later',
+  429
+)
+export const BudgetExceeded = createError(
+  'CC_BUDGET_EXCEEDED',
+  'The budget %s is used up (%s); it begins anew at %s',
+  429
+)
 export const ModelSilent = createError('CC_MODEL_SILENT', 'The model endpoint was silent for %d ms', 504)
 
 // --- Approvals -------------------------------------------------------------------------------------------------------

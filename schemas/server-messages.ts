@@ -1,6 +1,7 @@
 import { type Static, Type } from 'typebox'
 import { ApprovalResolvedSchema, ApprovalSchema } from './approvals.ts'
 import { ErrorPayloadSchema, IdSchema, stringEnum } from './common.ts'
+import { UsageLimitSchema } from './usage.ts'
 
 const Seq = Type.Integer({ minimum: 0 })
 
@@ -79,6 +80,13 @@ export const SessionStateSchema = Type.Object({
 })
 export type SessionState = Static<typeof SessionStateSchema>['payload']
 
+/** A budget is nearly, or wholly, used up. */
+export const UsageLimitMessageSchema = Type.Object({
+  type: Type.Literal('usage/limit'),
+  seq: Seq,
+  payload: UsageLimitSchema
+})
+
 /** Events `from` … `to` are gone; a session/snapshot follows. */
 export const SessionGapSchema = Type.Object({
   type: Type.Literal('session/gap'),
@@ -119,6 +127,7 @@ export const ServerMessageSchema = Type.Union([
   ApprovalReminderSchema,
   ApprovalResolvedMessageSchema,
   SessionStateSchema,
+  UsageLimitMessageSchema,
   SessionGapSchema,
   SessionSnapshotSchema,
   PongSchema

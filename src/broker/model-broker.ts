@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { Readable } from 'node:stream'
 import { Agent, type Dispatcher, errors } from 'undici'
 import {
   describeError,
@@ -12,7 +13,10 @@ import {
   ShuttingDown
 } from '../../errors.ts'
 import { requestHeaders, responseHeaders } from './headers.ts'
+import { modelNameOf } from './model-name.ts'
 import { type ModelGrant, ProcessTokens, type TokenOwner } from './process-tokens.ts'
+import type { Admission, MeteredRequest } from './usage-meter.ts'
+import { UsageScanner } from './usage-scanner.ts'
 
 /** A long conversation with pictures in it. */
 export const MAX_REQUEST_BYTES = 64 * 1024 * 1024
@@ -20,6 +24,7 @@ const MAX_ERROR_BYTES = 64 * 1024
 const CONNECT_TIMEOUT_MS = 10_000
 /** What codex sends a request for an answer to; it needs no other path. */
 const MODEL_PATH = '/v1/responses'
+const UNKNOWN_MODEL = 'unknown'
 
 export interface BrokerLog {
   warn(fields: object, message: string): void
@@ -33,7 +38,15 @@ export interface ModelBrokerOptions {
   apiKey: string | undefined
   /** How long the endpoint may be silent, before its answer and in the middle of it. */
   timeoutMs: number
+  /** Lets a request through, and hears of its end; rejects with a coded error for one that is not. */
+  admit(request: MeteredRequest): Promise<Admission>
   log: BrokerLog
+}
+
+/** What is learned of a request while it passes. */
+interface Watch {
+  scanner: UsageScanner
+  model: string
 }
 
 interface Refusal {
@@ -83,10 +96,10 @@ export class ModelBroker {
     let owner: TokenOwner | undefined
     try {
       owner = this.#tokens.ownerOf(request.headers.authorization)
-      const { revoked } = this.#check(request, owner)
+      const { userId, revoked } = this.#check(request, owner)
       revoked.addEventListener('abort', stop)
       try {
-        await this.#forward(request, response, abort.signal)
+        await this.#meter(request, response, userId, abort.signal)
       } finally {
         revoked.removeEventListener('abort', stop)
       }
@@ -114,14 +127,24 @@ export class ModelBroker {
     return owner
   }
 
-  async #forward(request: IncomingMessage, response: ServerResponse, signal: AbortSignal): Promise<void> {
+  async #meter(request: IncomingMessage, response: ServerResponse, userId: string, signal: AbortSignal) {
+    const admission = await this.#options.admit({ userId, threadId: threadOf(request) })
+    const watch = { scanner: new UsageScanner(), model: UNKNOWN_MODEL }
+    try {
+      await this.#forward(request, response, signal, watch)
+    } finally {
+      admission.end(watch.model, watch.scanner.usage)
+    }
+  }
+
+  async #forward(request: IncomingMessage, response: ServerResponse, signal: AbortSignal, watch: Watch): Promise<void> {
     const { apiKey } = this.#options
     const answer = await this.#agent.request({
       origin: this.#origin,
       path: this.#path,
       method: 'POST',
       headers: requestHeaders(request.headers, apiKey),
-      body: request,
+      body: Readable.from(readBody(request, watch), { objectMode: false }),
       signal
     })
     if (answer.statusCode >= 400) {
@@ -136,7 +159,10 @@ export class ModelBroker {
     // codex takes the silence before the first byte for that of an endpoint that is away.
     response.flushHeaders()
     for await (const chunk of answer.body) {
-      if (!response.write(chunk)) await once(response, 'drain', { signal })
+      const hasRoom = response.write(chunk)
+      // Behind the write: counting must not hold the stream up.
+      watch.scanner.push(chunk)
+      if (!hasRoom) await once(response, 'drain', { signal })
     }
     response.end()
   }
@@ -151,10 +177,32 @@ export class ModelBroker {
       return
     }
     const { statusCode, payload } = describeError(coded)
-    const { code, message } = payload
-    // What is left of the request is not waited for.
-    const headers = { 'content-type': 'application/json', connection: 'close' }
-    response.writeHead(statusCode, headers).end(JSON.stringify({ error: { type: code, code, message } }))
+    const { code, message, details: { retryAfter, resetsAt } = {} } = payload
+    const headers = {
+      'content-type': 'application/json',
+      // What is left of the request is not waited for.
+      connection: 'close',
+      ...(typeof retryAfter === 'number' ? { 'retry-after': String(retryAfter) } : {})
+    }
+    // Of this type codex knows that trying again is of no use, and says when it will be.
+    const limit = { type: 'usage_limit_reached', resets_at: Date.parse(String(resetsAt)) / 1000 }
+    const shown = { type: code, code, message, ...(resetsAt === undefined ? {} : limit) }
+    response.writeHead(statusCode, headers).end(JSON.stringify({ error: shown }))
+  }
+}
+
+/** The thread that codex says it works on. */
+function threadOf({ headers }: IncomingMessage): string | null {
+  const id = headers['thread-id']
+  return typeof id === 'string' && /^[\w-]{1,256}$/.test(id) ? id : null
+}
+
+async function* readBody(request: IncomingMessage, watch: Watch): AsyncGenerator<Buffer> {
+  let isFirst = true
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    if (isFirst) watch.model = modelNameOf(chunk) ?? UNKNOWN_MODEL
+    isFirst = false
+    yield chunk
   }
 }
 

@@ -1,6 +1,7 @@
 import { setImmediate as nextLoop } from 'node:timers/promises'
 import type { Approval, ApprovalResolved, RespondBody, SessionRule } from '../../schemas/approvals.ts'
 import type { SessionState, SessionStateName } from '../../schemas/server-messages.ts'
+import type { UsageLimit } from '../../schemas/usage.ts'
 import type { PendingCall } from '../approvals/ledger-entry.ts'
 import { describeExit, type ProcessExit } from '../codex/process.ts'
 import type { UserDirectories } from '../isolation/user-directories.ts'
@@ -16,7 +17,7 @@ import { ProcessKeeper } from './process-keeper.ts'
 import { type Handshake, ProcessNotices } from './process-notices.ts'
 import type { SessionOptions } from './session-options.ts'
 import { readsMethod, ThreadTracker } from './thread-tracker.ts'
-import { interruptTurns, recoverTurns, type TurnEnd } from './turn-recovery.ts'
+import { interruptTurns, recoverTurns } from './turn-recovery.ts'
 
 /** One user's live session: at most one codex process, any number of clients, one journal, one approval ledger. */
 export class Session {
@@ -164,9 +165,8 @@ export class Session {
   }
 
   /**
-   * Attaches a client: session/ready first, then, with `from`, everything after that position, then live events. For a
-   * client without `from`, which is new here, the process starts in the background; a start that fails is told as
-   * session/state. One that comes back costs no process: its next request starts one.
+   * Attaches a client: session/ready, then, with `from`, what follows that position, then live events. For one without
+   * `from` the process starts in the background (a failure is told as session/state); one that comes back costs none.
    */
   attach(sink: ClientSink, from?: ResumeFrom): SessionClient {
     const client = this.#broadcast.attach(sink, { userId: this.userId, sessionId: this.sessionId }, from)
@@ -182,6 +182,11 @@ export class Session {
   async handshake(): Promise<Handshake> {
     const { handshake: reply } = await this.#keeper.ensure()
     return { reply, notices: this.#notices.lines }
+  }
+
+  /** Tells the clients that a budget of theirs is nearly, or wholly, used up. */
+  tellLimit(limit: UsageLimit): void {
+    this.#broadcast.emit('usage/limit', limit)
   }
 
   /** Hands what is new to the clients at once. */
@@ -217,7 +222,7 @@ export class Session {
    * Call before the first client. Never rejects.
    */
   async recover(): Promise<void> {
-    this.#tellEnds(await recoverTurns(this.#tracker, () => this.#keeper.ensure()))
+    for (const end of await recoverTurns(this.#tracker, () => this.#keeper.ensure())) this.#broadcast.emit('event', end)
     await this.#desk.settleLeftovers()
   }
 
@@ -268,16 +273,12 @@ export class Session {
   #onProcessEnd(exit: ProcessExit, reason: string | undefined): void {
     const { expected, ...ended } = exit
     this.#notices.clear()
-    this.#tellEnds(interruptTurns(this.#tracker))
+    for (const end of interruptTurns(this.#tracker)) this.#broadcast.emit('event', end)
     void this.#desk.settleAll(this.state === 'closing' ? 'shutdown' : 'codex')
     if (!expected) this.#options.log.warn({ userId: this.userId, ...ended }, 'codex process ended unexpectedly')
     const crashed = `codex ended (${describeExit(exit)}); the next request starts it again`
     if (!expected) this.#setState({ state: 'crashed', reason: crashed })
     else this.#setState({ state: 'cold', ...(reason === undefined ? {} : { reason }) })
-  }
-
-  #tellEnds(ends: readonly TurnEnd[]): void {
-    for (const end of ends) this.#broadcast.emit('event', end)
   }
 
   async #onExpired(approval: Approval, defaultAction: 'decline' | 'cancel'): Promise<void> {
@@ -291,9 +292,8 @@ export class Session {
   }
 
   #setState(now: SessionState): void {
-    const { state, reason } = this.#state
     // Nothing opens a session again that is about to end.
-    if (state === 'closing' || (state === now.state && reason === now.reason)) return
+    if (this.state === 'closing' || (this.state === now.state && this.#state.reason === now.reason)) return
     this.#state = now
     this.#broadcast.emit('session/state', now)
   }

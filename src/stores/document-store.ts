@@ -2,7 +2,7 @@ import { InvalidDocumentId, StoredDocumentInvalid } from '../../errors.ts'
 import type { JsonValue } from '../json.ts'
 
 /** What kinds of small documents the gateway keeps. */
-export type Collection = 'audit-heads' | 'pending-approvals' | 'session-rules' | 'threads' | 'user-policies'
+export type Collection = 'audit-heads' | 'pending-approvals' | 'session-rules' | 'threads' | 'usage' | 'user-policies'
 
 export interface StoredDocument {
   id: string
