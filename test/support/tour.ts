@@ -8,7 +8,7 @@ import { scratchDirectory } from './gateway.ts'
 import { TestClient } from './ws-client.ts'
 
 /** The first `npm start` compiles everything, beside other tests that do the same. */
-const PATIENCE_MS = 60_000
+const PATIENCE_MS = 120_000
 const NOT_COPIED = new Set(['node_modules', 'dist', '.git', '.tap', '.cloud-codex', 'coverage'])
 
 /** What the test puts in the place of things that it does not have. */
