@@ -1,4 +1,4 @@
-import { lstatSync, readlinkSync } from 'node:fs'
+import { existsSync, lstatSync, readlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { PROTECTED_NAMES } from './codex-home-guard.ts'
 import type { Mount } from './mounts.ts'
@@ -20,7 +20,7 @@ export const INSIDE: Readonly<UserDirectories> & Record<'codex' | 'shims', strin
 
 const SYSTEM = ['/usr', '/bin', '/sbin', '/lib', '/lib32', '/lib64', '/libx32'] as const
 /** What programs need of /etc; no keys, no passwords, and nothing that a login shell would run. */
-const ETC = [
+export const ETC_NAMES = [
   'alternatives',
   'ca-certificates',
   'crypto-policies',
@@ -43,14 +43,14 @@ const ETC = [
   'pki/tls/certs',
   'protocols',
   'python3',
-  'resolv.conf',
   'services',
   'shells',
   'ssl/certs',
   'ssl/openssl.cnf',
   'terminfo',
   'timezone'
-].map((name) => `/etc/${name}`)
+]
+export const RESOLVER = '/etc/resolv.conf'
 /** Whoever has the host's uid 0 may write these without any capability: core_pattern alone would be the whole host. */
 const ROOTS_PROC = ['acpi', 'bus', 'fs', 'irq', 'mtrr', 'scsi', 'sys', 'sysrq-trigger'].map((name) => `/proc/${name}`)
 
@@ -59,8 +59,8 @@ export interface BoxOptions {
   codex: Mount
   /** Directory of programs that come first on codex's own PATH. */
   shimDirectory: string
-  /** Files made by the launcher: passwd, group. */
-  accountDirectory: string
+  /** What is /etc inside: one mount, because bubblewrap takes a millisecond or more for each. */
+  etcDirectory: string
   /** Further host paths that processes may read, at the same place inside. */
   readablePaths: readonly string[]
   /** Host directories that must not be seen even where they lie below something that is. */
@@ -70,12 +70,13 @@ export interface BoxOptions {
 }
 
 /** What every process sees of the host, read-only, apart from the user's own directories. */
-export function systemMounts({ codex, shimDirectory, accountDirectory, readablePaths }: BoxOptions): Mount[] {
-  const same = [...SYSTEM.filter((path) => exists(path)), ...ETC.filter((path) => exists(path)), ...readablePaths]
+export function systemMounts({ codex, shimDirectory, etcDirectory, readablePaths }: BoxOptions): Mount[] {
+  const same = [...SYSTEM.filter((path) => exists(path)), ...readablePaths]
   return [
     ...same.map((path) => ({ at: path, host: path })),
-    { at: '/etc/passwd', host: join(accountDirectory, 'passwd') },
-    { at: '/etc/group', host: join(accountDirectory, 'group') },
+    { at: '/etc', host: etcDirectory },
+    // Changes while the gateway runs.
+    ...(existsSync(RESOLVER) ? [{ at: RESOLVER, host: RESOLVER }] : []),
     codex,
     { at: INSIDE.shims, host: shimDirectory }
   ]
@@ -90,8 +91,7 @@ export function systemArguments(options: BoxOptions): string[] {
     ...['--unshare-pid', '--unshare-ipc', '--unshare-uts', '--unshare-cgroup-try'],
     ...mounts.flatMap(({ at, host }) => readOnly(at, host as string)),
     ...hiding(options.hiddenPaths, mounts),
-    // Without these directories an idle codex watches /etc more widely.
-    ...['--dir', '/etc/codex/skills', '--dir', '/home'],
+    ...['--dir', '/home'],
     ...['--proc', '/proc', ...(options.isRoot ? ROOTS_PROC.flatMap((path) => ['--ro-bind-try', path, path]) : [])],
     ...['--dev', '/dev', ...inMemory('/dev/shm'), '--remount-ro', '/dev']
   ]

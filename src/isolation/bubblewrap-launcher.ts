@@ -1,10 +1,12 @@
 import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { mkdir, rm, writeFile } from 'node:fs/promises'
+import { cp, mkdir, rm, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import {
   type BoxOptions,
+  ETC_NAMES,
   INSIDE,
+  RESOLVER,
   systemArguments,
   systemMounts,
   userArguments,
@@ -54,7 +56,7 @@ export class BubblewrapLauncher implements Launcher {
     const box: BoxOptions = {
       codex: mountOf(binary),
       shimDirectory: join(dataDir, 'shims'),
-      accountDirectory: shared,
+      etcDirectory: join(shared, 'etc'),
       readablePaths,
       hiddenPaths: [dataDir, workspaceRoot],
       isRoot: process.getuid?.() === 0
@@ -63,8 +65,7 @@ export class BubblewrapLauncher implements Launcher {
     await rm(shared, { recursive: true, force: true })
     await mkdir(root, { recursive: true, mode: 0o700 })
     await mkdir(box.shimDirectory, { recursive: true, mode: 0o755 })
-    await writeFile(join(shared, 'passwd'), `codex:x:1000:1000:codex:${INSIDE.home}:/bin/bash\n`)
-    await writeFile(join(shared, 'group'), 'codex:x:1000:\n')
+    await makeEtc(box.etcDirectory)
     for (const { at } of [...systemMounts(box), { at: INSIDE.home }]) {
       await mkdir(join(root, dirname(at)), { recursive: true })
     }
@@ -98,6 +99,17 @@ export class BubblewrapLauncher implements Launcher {
     // The root holds nothing but places to mount on: so it is known that there is nothing else.
     return [{ at: '/', host: this.#root }, ...systemMounts(this.#box), ...userMounts(directories)]
   }
+}
+
+async function makeEtc(directory: string): Promise<void> {
+  // Without this directory an idle codex watches /etc more widely.
+  await mkdir(join(directory, 'codex', 'skills'), { recursive: true })
+  for (const name of ETC_NAMES.filter((name) => existsSync(join('/etc', name)))) {
+    await cp(join('/etc', name), join(directory, name), { recursive: true, verbatimSymlinks: true })
+  }
+  await writeFile(join(directory, basename(RESOLVER)), '')
+  await writeFile(join(directory, 'passwd'), `codex:x:1000:1000:codex:${INSIDE.home}:/bin/bash\n`)
+  await writeFile(join(directory, 'group'), 'codex:x:1000:\n')
 }
 
 /** What codex keeps in /tmp names processes by numbers that mean others in the next box. */
