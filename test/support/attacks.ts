@@ -111,7 +111,7 @@ export const ATTACKS: readonly Attack[] = [
   attack('plants a skill in HOME', 'mkdir "$HOME/.agents/skills/planted"'),
   rootAttack(
     'plants settings of the whole machine',
-    'mkdir -p /etc/codex && touch /etc/codex/planted && rm /etc/codex/planted'
+    'mkdir -p /etc/codex && touch /etc/codex/planted && rm /etc/codex/planted && { rmdir /etc/codex || true; }'
   ),
   attack(
     'uncovers config.toml in a namespace of its own',
