@@ -6,6 +6,8 @@ import { type Config, loadConfig } from './config.ts'
 import { PortInUse } from './errors.ts'
 
 const DRAIN_SIGNALS = ['SIGTERM', 'SIGINT'] as const
+/** A fault whose signal has a JavaScript handler is met again as soon as that is scheduled: the process spins for ever. */
+const FAULT_SIGNALS = ['SIGILL', 'SIGTRAP', 'SIGABRT', 'SIGBUS', 'SIGFPE', 'SIGSEGV'] as const
 
 try {
   const config = loadConfig(process.env)
@@ -27,7 +29,7 @@ try {
 function endOnSignal(app: FastifyInstance, { drainTimeoutMs, shutdownTimeoutMs }: Config): void {
   // Its delay counts from the close on, and it would take the second signal for the end of all patience.
   const grace = closeWithGrace(
-    { delay: shutdownTimeoutMs, logger: app.log, skip: [...DRAIN_SIGNALS] },
+    { delay: shutdownTimeoutMs, logger: app.log, skip: [...DRAIN_SIGNALS, ...FAULT_SIGNALS] },
     async ({ err }) => {
       if (err) app.log.error({ err }, 'closing after an uncaught error')
       await app.close()

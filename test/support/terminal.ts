@@ -90,10 +90,20 @@ export class Terminal {
 
   /** SIGKILL, in whatever it does. */
   async kill(): Promise<void> {
+    process.kill(await this.pid(), 'SIGKILL')
+    await this.ended()
+  }
+
+  /** The program's process id. */
+  async pid(): Promise<number> {
     const shell = (await this.#tmux('display-message', '-p', '#{pane_pid}')).trim()
     const children = await readFile(`/proc/${shell}/task/${shell}/children`, 'latin1')
-    process.kill(Number(children.trim()), 'SIGKILL')
-    await this.ended()
+    return Number(children.trim())
+  }
+
+  /** Takes the terminal away from whatever runs in it: SIGHUP, and no reading or writing any more. */
+  async hangUp(): Promise<void> {
+    await this.#tmux('kill-server')
   }
 
   /** Resolves with the exit code when the program has ended; a shell's, so 128 and more after a signal. */
