@@ -75,7 +75,15 @@ async function logIn(address: string): Promise<void> {
   }
   await call(1, 'initialize', { clientInfo: { name: 'login', title: 'Login', version: '1' } })
   socket.send('{"method":"initialized"}')
+  // Said behind the reply, to whoever is connected by then: not to the client of the test.
+  const told = new Set(['account/login/completed', 'account/updated'])
+  const allTold = new Promise<void>((resolve) => {
+    socket.on('message', (data) => {
+      if (told.delete(JSON.parse(String(data)).method) && told.size === 0) resolve()
+    })
+  })
   await call(2, 'account/login/start', { type: 'apiKey', apiKey: 'ccp_for_the_listener' })
+  await allTold
   socket.close()
   await once(socket, 'close')
 }

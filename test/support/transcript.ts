@@ -47,6 +47,9 @@ const UNORDERED = new Set([
   'warning'
 ])
 
+/** Said once or twice: a thread that nobody listens to may be unloaded before it is archived, or with it. */
+const REPEATED = new Set([...UNORDERED, 'thread/status/changed'])
+
 const SEARCH_UPDATED = 'fuzzyFileSearch/sessionUpdated'
 
 /** Makes the recordings of two sides comparable, and remembers which fields it has touched, and why. */
@@ -111,7 +114,7 @@ export class Normaliser {
     } else if (isSame && message.method === SEARCH_UPDATED && last.params.query === message.params.query) {
       last.params = message.params
       this.#note('the last of several', message.method)
-    } else if (isSame && UNORDERED.has(message.method ?? '') && JSON.stringify(last) === JSON.stringify(message)) {
+    } else if (isSame && REPEATED.has(message.method ?? '') && JSON.stringify(last) === JSON.stringify(message)) {
       this.#note('repeated notification', message.method ?? '')
     } else stream.push(message)
   }
