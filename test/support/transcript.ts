@@ -79,6 +79,10 @@ export class Normaliser {
         this.#note('left out, since codex counts an interrupted turn or does not', message.method)
         continue
       }
+      if (message.method === 'mcpServer/startupStatus/updated' && message.params.status === 'ready') {
+        this.#note('left out, since a thread may end before its servers are ready', message.method)
+        continue
+      }
       const name = String(normal(streamOf(message, message.method), 'threadId'))
       const stream = streams.get(name) ?? []
       streams.set(name, stream)
