@@ -1,12 +1,9 @@
 import { once } from 'node:events'
-import { existsSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
-import { resolve } from 'node:path'
 import t from 'tap'
-import { scratchDirectory, startGateway, type Teardown } from './support/gateway.ts'
+import { startGateway, type Teardown } from './support/gateway.ts'
 import { startGatewayProcess } from './support/gateway-process.ts'
 import { codexProcessesOf, eventually, processesOf, signalCodex, untilGone } from './support/processes.ts'
-import { noTerminal, Terminal } from './support/terminal.ts'
 import { TestClient } from './support/ws-client.ts'
 
 /** What the service promises for SIGTERM, and this machine's slowness. */
@@ -77,18 +74,6 @@ t.test('a second SIGTERM ends the gateway at once, and still nothing is left beh
   t.ok(Date.now() - startMs < 1_000, `exit after ${Date.now() - startMs} ms`)
   t.equal(code, 1)
   await untilGone(dataDir, SHUTDOWN_BOUND_MS)
-})
-
-t.test('a gateway that loses its terminal ends', { skip: noTerminal }, async (t) => {
-  const dataDir = await scratchDirectory(t)
-  const command = [process.execPath, '--import', 'tsx', resolve('server.ts')]
-  const env = { PATH: process.env.PATH ?? '', PORT: '0', DATA_DIR: dataDir, ISOLATION: 'none' }
-  const terminal = await Terminal.start(t, command, { cwd: process.cwd(), env })
-  await terminal.waitFor(/Server listening/)
-  const pid = await terminal.pid()
-  t.teardown(() => existsSync(`/proc/${pid}`) && process.kill(pid, 'SIGKILL'))
-  await terminal.hangUp()
-  t.ok(await eventually('it is gone', 10_000, () => !existsSync(`/proc/${pid}`)))
 })
 
 t.test(

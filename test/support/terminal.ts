@@ -101,11 +101,6 @@ export class Terminal {
     return Number(children.trim())
   }
 
-  /** Takes the terminal away from whatever runs in it: SIGHUP, and no reading or writing any more. */
-  async hangUp(): Promise<void> {
-    await this.#tmux('kill-server')
-  }
-
   /** Resolves with the exit code when the program has ended; a shell's, so 128 and more after a signal. */
   async ended(timeoutMs = WAIT_TIMEOUT_MS): Promise<number> {
     const screen = await this.waitFor(ENDED, timeoutMs)
